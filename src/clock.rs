@@ -8,10 +8,12 @@ use time::OffsetDateTime;
 pub struct Clock;
 
 impl Clock {
-    /// The current instant, UTC.
+    /// The current instant, UTC, in whole microseconds: what the database keeps of it, so that an instant is
+    /// the same before and after it was stored.
     #[must_use]
     #[expect(clippy::disallowed_methods, reason = "this is the clock")]
     pub fn now(self) -> OffsetDateTime {
-        OffsetDateTime::now_utc()
+        let now = OffsetDateTime::now_utc();
+        now.replace_nanosecond(now.microsecond() * 1000).unwrap_or(now)
     }
 }
