@@ -2,3 +2,4 @@
 //! described in `ARCHITECTURE.md`; `tests/tidy.rs` checks which room may use which.
 
 pub mod clock;
+pub mod domain;

@@ -1,0 +1,116 @@
+//! Our calls came back. An answer is only evidence about one call: if the payout has moved on meanwhile
+//! (webhooks overtake answers), what the answer *shows* still counts, that it *came* does not.
+
+use super::*;
+
+pub(super) fn decide(payout: &Payout, call: EffectKind, outcome: &Outcome, world: &World<'_>) -> Decision {
+    match outcome {
+        Outcome::Accepted(report) => accepted(payout, call, report, world),
+        Outcome::Declined(error) => declined(payout, call, &error.code, world),
+        Outcome::Unknown(_) => unknown(payout, call),
+    }
+}
+
+fn accepted(payout: &Payout, call: EffectKind, report: &SessionReport, world: &World<'_>) -> Decision {
+    if call == EffectKind::CreateSession {
+        return created(payout, &report.session);
+    }
+    if call == EffectKind::ReadStatus || brings_news(&report.shows(payout)) {
+        return quietly(reports::decide(payout, report, Source::Answer, world));
+    }
+    let session = report.session.clone();
+    match (call, &payout.state) {
+        (EffectKind::StartPayout, State::Starting { .. } | State::StartUnknown { .. }) => {
+            Decision::Move(Step::to(State::Processing { session }, Reason::StartAccepted))
+        }
+        (EffectKind::Confirm, State::Confirming { .. } | State::ConfirmUnknown { .. }) => {
+            Decision::Move(Step::to(State::Settling { session }, Reason::ConfirmAccepted))
+        }
+        (EffectKind::Cancel, State::Cancelling { cause, .. } | State::CancelUnknown { cause, .. }) => {
+            let cause = cause.clone();
+            Decision::Move(Step::to(State::CancelSent { session, cause }, Reason::CancelAccepted))
+        }
+        (
+            EffectKind::StartPayout
+            | EffectKind::Confirm
+            | EffectKind::Cancel
+            | EffectKind::CreateSession
+            | EffectKind::ReadStatus,
+            _,
+        ) => Decision::Absorb(Reason::Overtaken),
+    }
+}
+
+/// A session moves no money, so a second one is only recorded; the first to be stored is the one.
+fn created(payout: &Payout, session: &SessionId) -> Decision {
+    if payout.anomaly.is_some() {
+        return Decision::Absorb(Reason::Flagged);
+    }
+    if payout.state == State::Accepted {
+        let to = State::Starting { session: session.clone() };
+        return Decision::Move(Step::to(to, Reason::SessionCreated).effect(EffectKind::StartPayout));
+    }
+    Decision::Absorb(Reason::OrphanSession)
+}
+
+/// Whether the answer shows more than that the call was taken. What an answer to confirm or cancel shows of
+/// the waiting state may be the picture from before the call.
+fn brings_news(shows: &Shows) -> bool {
+    match shows {
+        Shows::Paid | Shows::Returned | Shows::NotPaid { .. } | Shows::SessionError | Shows::Wrong { .. } => {
+            true
+        }
+        Shows::NotStarted | Shows::Working | Shows::AwaitsConfirm | Shows::Unreadable => false,
+    }
+}
+
+/// Pike refused for good. The session is closed behind it, so that nothing can be started in it later; only
+/// then is the payout failed.
+fn declined(payout: &Payout, call: EffectKind, code: &str, world: &World<'_>) -> Decision {
+    match (call, &payout.state) {
+        (EffectKind::StartPayout, State::Starting { session } | State::StartUnknown { session }) => {
+            let cause = CancelCause::StartRefused { code: code.to_owned() };
+            cancel(payout, session, cause, Reason::StartRefused, world)
+        }
+        (EffectKind::StartPayout, _) => Decision::Absorb(Reason::Overtaken),
+        (
+            EffectKind::CreateSession | EffectKind::Confirm | EffectKind::Cancel | EffectKind::ReadStatus,
+            _,
+        ) => unknown(payout, call),
+    }
+}
+
+/// Nobody knows whether it happened: the due check asks Pike. Creating and reading are simply due again.
+fn unknown(payout: &Payout, call: EffectKind) -> Decision {
+    match (call, &payout.state) {
+        (EffectKind::StartPayout, State::Starting { session }) => {
+            Decision::Move(Step::to(State::StartUnknown { session: session.clone() }, Reason::StartUnknown))
+        }
+        (EffectKind::Confirm, State::Confirming { session }) => Decision::Move(Step::to(
+            State::ConfirmUnknown { session: session.clone() },
+            Reason::ConfirmUnknown,
+        )),
+        (EffectKind::Cancel, State::Cancelling { session, cause }) => {
+            let to = State::CancelUnknown { session: session.clone(), cause: cause.clone() };
+            Decision::Move(Step::to(to, Reason::CancelUnknown))
+        }
+        (EffectKind::CreateSession | EffectKind::ReadStatus, _) => Decision::Schedule(vec![]),
+        (EffectKind::StartPayout | EffectKind::Confirm | EffectKind::Cancel, _) => {
+            Decision::Absorb(Reason::Overtaken)
+        }
+    }
+}
+
+/// We asked, so an answer without news is not worth a history entry.
+fn quietly(decision: Decision) -> Decision {
+    match decision {
+        Decision::Absorb(Reason::NothingNew | Reason::Stale | Reason::Flagged | Reason::Unreadable) => {
+            Decision::Schedule(vec![])
+        }
+        other @ (Decision::Absorb(_)
+        | Decision::Move(_)
+        | Decision::Flag(..)
+        | Decision::Schedule(_)
+        | Decision::Refuse(_)) => other,
+    }
+}

@@ -1,0 +1,74 @@
+//! Wishes of callers. The only decisions that may be refusals.
+
+use super::*;
+
+pub(super) fn decide(payout: &Payout, command: &Command, world: &World<'_>) -> Decision {
+    match command {
+        Command::Cancel { .. } => cancel_wanted(payout, world),
+        Command::Approve { by } => approve(payout, by, world),
+        Command::Reject { .. } => reject(payout, world),
+    }
+}
+
+fn cancel_wanted(payout: &Payout, world: &World<'_>) -> Decision {
+    match &payout.state {
+        // Without a started session no money can move, so nobody has to be asked.
+        State::Accepted => Decision::Move(Step::to(
+            State::Cancelled { session: None, cause: CancelCause::Requested },
+            Reason::CancelRequested,
+        )),
+        State::Starting { session }
+        | State::StartUnknown { session }
+        | State::Processing { session }
+        | State::OnHold { session, .. } => {
+            cancel(payout, session, CancelCause::Requested, Reason::CancelRequested, world)
+        }
+        State::Cancelling { .. }
+        | State::CancelUnknown { .. }
+        | State::CancelSent { .. }
+        | State::Cancelled { .. } => Decision::Absorb(Reason::NothingNew),
+        State::Confirming { .. } | State::ConfirmUnknown { .. } | State::Settling { .. } => {
+            Decision::Refuse(Refusal::AlreadyConfirmed)
+        }
+        State::Unknown { .. } => Decision::Refuse(Refusal::OutcomeUnknown),
+        State::Succeeded { .. } | State::Returned { .. } | State::Failed { .. } => {
+            Decision::Refuse(Refusal::AlreadyFinal)
+        }
+    }
+}
+
+/// The rules are asked again at approval: limits and switches may have changed since the hold began.
+fn approve(payout: &Payout, by: &str, world: &World<'_>) -> Decision {
+    let State::OnHold { session, until, .. } = &payout.state else {
+        return Decision::Refuse(Refusal::NotOnHold);
+    };
+    if payout.anomaly.is_some() {
+        return Decision::Refuse(Refusal::Flagged);
+    }
+    if payout.order.created_by == by {
+        return Decision::Refuse(Refusal::OwnPayout);
+    }
+    if world.now >= *until {
+        return Decision::Refuse(Refusal::NotOnHold);
+    }
+    let verdict = evaluate(payout, &payout.facts, world, true);
+    match verdict.outcome {
+        RuleOutcome::Confirm => {
+            let mut step = confirm_step(payout, session, Reason::Approved, world);
+            step.verdict = Some(verdict);
+            Decision::Move(step)
+        }
+        RuleOutcome::Wait => Decision::Refuse(Refusal::ConfirmsOff),
+        RuleOutcome::Cancel | RuleOutcome::Hold => Decision::Refuse(Refusal::RulesForbid(Box::new(verdict))),
+    }
+}
+
+fn reject(payout: &Payout, world: &World<'_>) -> Decision {
+    if let State::OnHold { session, .. } = &payout.state {
+        return cancel(payout, session, CancelCause::Rejected, Reason::Rejected, world);
+    }
+    match payout.state.cancel_cause() {
+        Some(CancelCause::Rejected) => Decision::Absorb(Reason::NothingNew),
+        Some(_) | None => Decision::Refuse(Refusal::NotOnHold),
+    }
+}

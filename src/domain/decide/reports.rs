@@ -1,0 +1,252 @@
+//! What Pike shows of the session, from a webhook or a status read. Reports may be late, repeated or stale,
+//! so every branch asks what the report adds to what we know, never whether it was expected.
+
+use super::*;
+use crate::domain::policy::ResendStart;
+
+pub(super) fn decide(payout: &Payout, report: &SessionReport, source: Source, world: &World<'_>) -> Decision {
+    match report.shows(payout) {
+        Shows::NotStarted => not_started(payout, world),
+        Shows::Working => working(payout),
+        Shows::AwaitsConfirm => awaits_confirm(payout, report, source, world),
+        Shows::Paid => paid(payout, &report.session),
+        Shows::Returned => returned(payout, &report.session),
+        Shows::NotPaid { code } => not_paid(payout, &report.session, code),
+        Shows::SessionError => session_error(payout, &report.session),
+        Shows::Wrong { anomaly, awaits_confirm } => wrong(payout, anomaly, awaits_confirm, world),
+        Shows::Unreadable => Decision::Absorb(Reason::Unreadable),
+    }
+}
+
+/// The session is there and empty. That a start is missing now does not prove that it will not arrive later,
+/// so an unknown start is closed (or sent again on the very same session), never replaced.
+fn not_started(payout: &Payout, world: &World<'_>) -> Decision {
+    match &payout.state {
+        State::StartUnknown { session } => {
+            if world.now - payout.since < world.policy.start_unresolved_after || payout.anomaly.is_some() {
+                return Decision::Absorb(Reason::NothingNew);
+            }
+            match world.policy.resend_start {
+                ResendStart::Never => {
+                    cancel(payout, session, CancelCause::StartUnresolved, Reason::StartUnresolved, world)
+                }
+                ResendStart::SameSession => {
+                    let to = State::Starting { session: session.clone() };
+                    Decision::Move(Step::to(to, Reason::StartResent).effect(EffectKind::StartPayout))
+                }
+            }
+        }
+        State::CancelUnknown { session, cause } => resend_cancel(session, cause),
+        State::CancelSent { session, cause } => stale_or_resend_cancel(payout, session, cause, world),
+        State::Accepted | State::Starting { .. } | State::Cancelling { .. } => {
+            Decision::Absorb(Reason::NothingNew)
+        }
+        State::Processing { .. }
+        | State::OnHold { .. }
+        | State::Confirming { .. }
+        | State::ConfirmUnknown { .. }
+        | State::Settling { .. }
+        | State::Unknown { .. }
+        | State::Succeeded { .. }
+        | State::Returned { .. }
+        | State::Failed { .. }
+        | State::Cancelled { .. } => Decision::Absorb(Reason::Stale),
+    }
+}
+
+fn working(payout: &Payout) -> Decision {
+    match &payout.state {
+        State::Starting { session } | State::StartUnknown { session } => Decision::Move(
+            Step::to(State::Processing { session: session.clone() }, Reason::StartAccepted)
+                .void(EffectKind::StartPayout),
+        ),
+        // Pike no longer waits for the confirm whose answer was lost: it was taken.
+        State::ConfirmUnknown { session } => {
+            Decision::Move(Step::to(State::Settling { session: session.clone() }, Reason::ConfirmAccepted))
+        }
+        State::Accepted
+        | State::Processing { .. }
+        | State::Confirming { .. }
+        | State::Settling { .. }
+        | State::Cancelling { .. }
+        | State::CancelUnknown { .. }
+        | State::CancelSent { .. }
+        | State::Unknown { .. } => Decision::Absorb(Reason::NothingNew),
+        State::OnHold { .. }
+        | State::Succeeded { .. }
+        | State::Returned { .. }
+        | State::Failed { .. }
+        | State::Cancelled { .. } => Decision::Absorb(Reason::Stale),
+    }
+}
+
+fn awaits_confirm(payout: &Payout, report: &SessionReport, source: Source, world: &World<'_>) -> Decision {
+    if payout.anomaly.is_some() && payout.state.cancel_cause().is_none() && !payout.state.is_final() {
+        return Decision::Absorb(Reason::Flagged);
+    }
+    match &payout.state {
+        State::Starting { session } | State::StartUnknown { session } | State::Processing { session } => {
+            judge(payout, session, report, world)
+        }
+        State::OnHold { session, cause: HoldCause::Switch, .. } if world.confirms_on => {
+            judge(payout, session, report, world)
+        }
+        // A webhook that waited to be delivered may show the time before the error: ask for the present.
+        State::Unknown { .. } if source == Source::Webhook => {
+            Decision::Schedule(vec![EffectKind::ReadStatus])
+        }
+        State::Unknown { session, cause } => {
+            after_session_error(payout, session, cause.as_ref(), report, world)
+        }
+        State::ConfirmUnknown { session } => resend_confirm(session),
+        State::Settling { session } if world.now - payout.since >= world.policy.stale_read_grace => {
+            resend_confirm(session)
+        }
+        State::CancelUnknown { session, cause } => resend_cancel(session, cause),
+        State::CancelSent { session, cause } => stale_or_resend_cancel(payout, session, cause, world),
+        State::Accepted | State::OnHold { .. } | State::Confirming { .. } | State::Cancelling { .. } => {
+            Decision::Absorb(Reason::NothingNew)
+        }
+        State::Settling { .. }
+        | State::Succeeded { .. }
+        | State::Returned { .. }
+        | State::Failed { .. }
+        | State::Cancelled { .. } => Decision::Absorb(Reason::Stale),
+    }
+}
+
+/// Pike recovered from an error and waits for our word: what was decided before still holds.
+fn after_session_error(
+    payout: &Payout,
+    session: &SessionId,
+    cause: Option<&CancelCause>,
+    report: &SessionReport,
+    world: &World<'_>,
+) -> Decision {
+    match (payout.permit.as_ref().map(|permit| permit.kind), cause) {
+        (None, _) => judge(payout, session, report, world),
+        (Some(PermitKind::Confirm), _) => resend_confirm(session),
+        (Some(PermitKind::Cancel), Some(cause)) => resend_cancel(session, cause),
+        (Some(PermitKind::Cancel), None) => resend_cancel(session, &CancelCause::Requested),
+    }
+}
+
+/// Confirming again is harmless: it is the same session under the same permit.
+fn resend_confirm(session: &SessionId) -> Decision {
+    let to = State::Confirming { session: session.clone() };
+    Decision::Move(Step::to(to, Reason::ConfirmResent).effect(EffectKind::Confirm))
+}
+
+fn resend_cancel(session: &SessionId, cause: &CancelCause) -> Decision {
+    let to = State::Cancelling { session: session.clone(), cause: cause.clone() };
+    Decision::Move(Step::to(to, Reason::CancelResent).effect(EffectKind::Cancel))
+}
+
+fn stale_or_resend_cancel(
+    payout: &Payout,
+    session: &SessionId,
+    cause: &CancelCause,
+    world: &World<'_>,
+) -> Decision {
+    if world.now - payout.since < world.policy.stale_read_grace {
+        return Decision::Absorb(Reason::Stale);
+    }
+    resend_cancel(session, cause)
+}
+
+/// Money moved. That is recorded whatever we expected; without our permit, or after a final status without
+/// payment, it is an alarm as well.
+fn paid(payout: &Payout, session: &SessionId) -> Decision {
+    let step = Step::to(State::Succeeded { session: session.clone() }, Reason::Paid);
+    match payout.state.ending() {
+        None => with_permit(payout, step),
+        Some(Ending::Succeeded) => Decision::Absorb(Reason::NothingNew),
+        Some(Ending::Returned) => Decision::Absorb(Reason::Stale),
+        Some(Ending::Failed(_) | Ending::Cancelled(_)) => Decision::Flag(Anomaly::PaidAfterFinal, step),
+    }
+}
+
+fn returned(payout: &Payout, session: &SessionId) -> Decision {
+    let step = Step::to(State::Returned { session: session.clone() }, Reason::Returned);
+    match payout.state.ending() {
+        None => with_permit(payout, step),
+        Some(Ending::Succeeded) => Decision::Move(step),
+        Some(Ending::Returned) => Decision::Absorb(Reason::NothingNew),
+        Some(Ending::Failed(_) | Ending::Cancelled(_)) => Decision::Flag(Anomaly::PaidAfterFinal, step),
+    }
+}
+
+fn with_permit(payout: &Payout, step: Step) -> Decision {
+    match payout.permit.as_ref().map(|permit| permit.kind) {
+        Some(PermitKind::Confirm) => Decision::Move(step),
+        Some(PermitKind::Cancel) | None => Decision::Flag(Anomaly::PaidWithoutPermit, step),
+    }
+}
+
+/// Closed without payment, and the session's status is final: only now may a payout be called failed.
+fn not_paid(payout: &Payout, session: &SessionId, code: String) -> Decision {
+    let session = session.clone();
+    match payout.state.ending() {
+        Some(Ending::Failed(_) | Ending::Cancelled(_)) => return Decision::Absorb(Reason::NothingNew),
+        Some(Ending::Succeeded | Ending::Returned) => {
+            let step = Step::to(payout.state.clone(), Reason::Contradicted);
+            return flag_once(payout, Anomaly::FailedAfterPaid, step);
+        }
+        None => {}
+    }
+    let to = match payout.state.cancel_cause().cloned() {
+        None => State::Failed { session, code },
+        Some(CancelCause::StartRefused { code }) => State::Failed { session, code },
+        Some(CancelCause::StartUnresolved) => {
+            State::Failed { session, code: CancelCause::StartUnresolved.code().to_owned() }
+        }
+        Some(
+            cause @ (CancelCause::Requested
+            | CancelCause::Rules
+            | CancelCause::Rejected
+            | CancelCause::HoldExpired
+            | CancelCause::Mismatch),
+        ) => State::Cancelled { session: Some(session), cause },
+    };
+    Decision::Move(Step::to(to, Reason::NotPaid))
+}
+
+/// Pike does not know either. Nothing is sent until it does; the due check keeps asking. An error that was
+/// settled since is an old webhook come late (Pike repeats them for half an hour), not a contradiction.
+fn session_error(payout: &Payout, session: &SessionId) -> Decision {
+    if payout.state.is_final() {
+        return Decision::Absorb(Reason::Stale);
+    }
+    if matches!(payout.state, State::Unknown { .. }) {
+        return Decision::Absorb(Reason::NothingNew);
+    }
+    let cause = payout.state.cancel_cause().cloned();
+    let step = Step::to(State::Unknown { session: session.clone(), cause }, Reason::SessionError);
+    Decision::Move(step.void(EffectKind::StartPayout).void(EffectKind::Confirm).void(EffectKind::Cancel))
+}
+
+/// Pike shows something that is not what we asked for. If it still waits for our word the word is no.
+fn wrong(payout: &Payout, anomaly: Anomaly, awaits_confirm: bool, world: &World<'_>) -> Decision {
+    let stay = Step::to(payout.state.clone(), Reason::Contradicted);
+    if payout.state.is_final() {
+        return flag_once(payout, anomaly, stay);
+    }
+    if let (true, None, Some(session)) = (awaits_confirm, &payout.permit, payout.state.session()) {
+        let step = cancel_step(payout, session, CancelCause::Mismatch, Reason::Contradicted, world);
+        return Decision::Flag(anomaly, step);
+    }
+    if let State::CancelUnknown { session, cause } = &payout.state
+        && awaits_confirm
+    {
+        return resend_cancel(session, cause);
+    }
+    flag_once(payout, anomaly, stay.void(EffectKind::StartPayout).void(EffectKind::Confirm))
+}
+
+/// The first anomaly stays on the payout; hearing of the same one again is no news.
+fn flag_once(payout: &Payout, anomaly: Anomaly, step: Step) -> Decision {
+    if payout.anomaly == Some(anomaly) {
+        return Decision::Absorb(Reason::NothingNew);
+    }
+    Decision::Flag(anomaly, step)
+}

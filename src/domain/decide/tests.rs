@@ -1,0 +1,212 @@
+//! The stories that a table cannot tell.
+
+use super::{fixtures::*, *};
+use crate::domain::{
+    money::Money,
+    policy::ResendStart,
+    session::{PayoutStatus, SessionStatus},
+};
+use time::Duration;
+
+fn seen(report: SessionReport) -> Event {
+    Event::Observed(Observation::Reported(report))
+}
+
+fn starting() -> Payout {
+    payout_in(State::Starting { session: session() })
+}
+
+#[test]
+fn failed_does_not_count_before_the_session_is_final() {
+    for status in [SessionStatus::InProgress, SessionStatus::Created] {
+        let early = report(status, Some(PayoutStatus::Failed));
+        let decision = later(&payout_in(State::Settling { session: session() }), &seen(early));
+        assert_eq!(decision, Decision::Absorb(Reason::NothingNew));
+    }
+    let error = later(&payout_in(State::Settling { session: session() }), &seen(session_error()));
+    assert!(matches!(error, Decision::Move(Step { to: State::Unknown { .. }, .. })), "{error:?}");
+}
+
+#[test]
+fn an_error_that_is_settled_as_paid_ends_well() {
+    let unknown = payout_in(State::Unknown { session: session(), cause: None });
+    let decision = later(&unknown, &seen(paid()));
+    assert!(matches!(decision, Decision::Move(Step { to: State::Succeeded { .. }, .. })), "{decision:?}");
+}
+
+#[test]
+fn an_error_webhook_that_comes_after_its_settlement_raises_nothing() {
+    for state in states().into_iter().filter(State::is_final) {
+        let decision = later(&payout_in(state), &seen(session_error()));
+        assert_eq!(decision, Decision::Absorb(Reason::Stale));
+    }
+}
+
+#[test]
+fn money_without_a_permit_is_recorded_and_raised() {
+    for state in [State::Processing { session: session() }, State::Starting { session: session() }] {
+        let decision = later(&payout_in(state), &seen(paid()));
+        let Decision::Flag(Anomaly::PaidWithoutPermit, step) = decision else { panic!("{decision:?}") };
+        assert_eq!(step.to, State::Succeeded { session: session() });
+    }
+}
+
+#[test]
+fn other_metadata_or_currency_or_session_are_not_ours() {
+    let mut others = vec![];
+    for change in 0..4 {
+        let mut report = awaits_confirm();
+        match change {
+            0 => report.payouts[0].metadata = None,
+            1 => report.payouts[0].metadata = Some("somebody else's".into()),
+            2 => report.payouts[0].currency = Some("usd".into()),
+            _ => report.session = SessionId("ps_2".into()),
+        }
+        let decision = at_once(&starting(), &seen(report));
+        let Decision::Flag(anomaly, step) = decision else { panic!("{decision:?}") };
+        assert!(!step.effects.contains(&EffectKind::Confirm) && step.facts.is_none(), "nothing is adopted");
+        others.push(anomaly);
+    }
+    use Anomaly::{OtherAmount, OtherMetadata, OtherSession};
+    assert_eq!(others, [OtherMetadata, OtherMetadata, OtherAmount, OtherSession]);
+}
+
+#[test]
+fn a_hold_ends_before_pikes_window_does() {
+    let mut payout = payout_in(State::Processing { session: session() });
+    payout.order.amount = Money::new(600_000, "RUB".parse().unwrap()).unwrap();
+    let mut report = awaits_confirm();
+    report.payouts[0].amount_minor = Some(600_000);
+    let Decision::Move(step) = at_once(&payout, &seen(report)) else { panic!() };
+    let until = step.to.hold_until().unwrap();
+    assert_eq!(until, EPOCH + Duration::seconds(1) + Duration::minutes(225));
+    payout.state = step.to;
+    let due = Event::Observed(Observation::Due);
+    assert_eq!(
+        decide_at(&payout, &due, until - Duration::SECOND),
+        Decision::Schedule(vec![EffectKind::ReadStatus])
+    );
+    let Decision::Move(step) = decide_at(&payout, &due, until) else { panic!() };
+    assert!(matches!(step.to, State::Cancelling { cause: CancelCause::HoldExpired, .. }));
+    let late = Event::Command(Command::Approve { by: "key-2".into() });
+    assert_eq!(decide_at(&payout, &late, until), Decision::Refuse(Refusal::NotOnHold));
+}
+
+#[test]
+fn what_a_late_report_tells_is_kept_but_overrides_nothing() {
+    let until = EPOCH + Duration::hours(3);
+    let mut payout = payout_in(State::OnHold { session: session(), until, cause: HoldCause::Approval });
+    payout.facts.card.brand = Some("visa".into());
+    let mut report = awaits_confirm();
+    report.payouts[0].facts.card.country = Some("PRK".into());
+    report.payouts[0].facts.card.brand = Some("mir".into());
+    let Decision::Move(step) = at_once(&payout, &seen(report.clone())) else { panic!() };
+    let facts = step.facts.unwrap();
+    assert_eq!((facts.card.country.as_deref(), facts.card.brand.as_deref()), (Some("PRK"), Some("visa")));
+    assert_eq!((step.to, step.why), (payout.state.clone(), Reason::FactsLearned));
+    payout.facts = facts;
+    assert_eq!(at_once(&payout, &seen(report)), Decision::Absorb(Reason::NothingNew), "known by now");
+}
+
+#[test]
+fn a_webhook_does_not_end_doubt_about_a_session_in_error() {
+    let payout = payout_in(State::Unknown { session: session(), cause: None });
+    assert_eq!(at_once(&payout, &seen(awaits_confirm())), Decision::Schedule(vec![EffectKind::ReadStatus]));
+    let read =
+        Observation::Answered { call: EffectKind::ReadStatus, outcome: Outcome::Accepted(awaits_confirm()) };
+    let Decision::Move(step) = at_once(&payout, &Event::Observed(read)) else { panic!() };
+    assert_eq!(step.effects, vec![EffectKind::Confirm]);
+}
+
+#[test]
+fn a_hold_counts_from_when_pike_began_to_wait() {
+    let mut payout = payout_in(State::Processing { session: session() });
+    payout.order.amount = Money::new(600_000, "RUB".parse().unwrap()).unwrap();
+    let mut report = awaits_confirm();
+    report.payouts[0].amount_minor = Some(600_000);
+    let hold_until = |updated_at| {
+        let report = SessionReport { updated_at, ..report.clone() };
+        let Decision::Move(step) = decide_at(&payout, &seen(report), EPOCH + Duration::HOUR) else {
+            panic!()
+        };
+        step.to.hold_until().unwrap() - EPOCH
+    };
+    assert_eq!(hold_until(Some(EPOCH)), Duration::minutes(225), "we learnt of it an hour late");
+    let from_now = Duration::minutes(60 + 225);
+    assert_eq!(hold_until(Some(EPOCH + Duration::DAY)), from_now, "a clock that is ahead adds nothing");
+    assert_eq!(hold_until(None), from_now);
+}
+
+#[test]
+fn nobody_approves_their_own_payout() {
+    let until = EPOCH + Duration::hours(3);
+    let payout = payout_in(State::OnHold { session: session(), until, cause: HoldCause::Approval });
+    let approve = |by: &str| at_once(&payout, &Event::Command(Command::Approve { by: by.into() }));
+    assert_eq!(approve("key-1"), Decision::Refuse(Refusal::OwnPayout));
+    assert!(matches!(approve("key-2"), Decision::Move(Step { to: State::Confirming { .. }, .. })));
+}
+
+#[test]
+fn an_unknown_start_is_watched_then_closed_unless_resending_is_known_to_be_safe() {
+    let payout = payout_in(State::StartUnknown { session: session() });
+    assert_eq!(at_once(&payout, &seen(not_started())), Decision::Absorb(Reason::NothingNew));
+    let Decision::Move(step) = later(&payout, &seen(not_started())) else { panic!() };
+    assert!(matches!(step.to, State::Cancelling { cause: CancelCause::StartUnresolved, .. }));
+    let policy = Policy { resend_start: ResendStart::SameSession, ..policy() };
+    let rules = rules();
+    let now = EPOCH + Duration::hours(1);
+    let world = World { now, policy: &policy, rules: &rules, recipient_today: None, confirms_on: true };
+    let Decision::Move(step) = decide(&payout, &seen(not_started()), &world) else { panic!() };
+    assert_eq!(
+        (step.to, step.effects),
+        (State::Starting { session: session() }, vec![EffectKind::StartPayout])
+    );
+}
+
+#[test]
+fn a_start_that_shows_takes_its_repetition_back() {
+    let Decision::Move(step) = at_once(&starting(), &seen(working())) else { panic!() };
+    assert_eq!(step.voids, vec![EffectKind::StartPayout]);
+    let Decision::Move(step) = at_once(&starting(), &seen(awaits_confirm())) else { panic!() };
+    assert_eq!(step.voids, vec![EffectKind::StartPayout]);
+}
+
+#[test]
+fn the_switch_holds_and_lets_go() {
+    let (policy, rules) = (policy(), rules());
+    let now = EPOCH + Duration::seconds(1);
+    let off = World { now, policy: &policy, rules: &rules, recipient_today: None, confirms_on: false };
+    let mut payout = starting();
+    let Decision::Move(step) = decide(&payout, &seen(awaits_confirm()), &off) else { panic!() };
+    assert!(matches!(step.to, State::OnHold { cause: HoldCause::Switch, .. }) && step.permit.is_none());
+    payout.state = step.to;
+    assert_eq!(decide(&payout, &seen(awaits_confirm()), &off), Decision::Absorb(Reason::NothingNew));
+    let approve = Event::Command(Command::Approve { by: "key-2".into() });
+    assert_eq!(decide(&payout, &approve, &off), Decision::Refuse(Refusal::ConfirmsOff));
+    let on = World { confirms_on: true, ..off };
+    let Decision::Move(step) = decide(&payout, &seen(awaits_confirm()), &on) else { panic!() };
+    assert_eq!(step.to, State::Confirming { session: session() });
+}
+
+#[test]
+fn a_permit_is_bound_to_what_was_decided_about() {
+    let payout = starting();
+    let bind = |payout: &Payout, session: &str, rules: &str| {
+        crate::domain::permit::binding(payout, &SessionId(session.into()), rules)
+    };
+    let original = bind(&payout, "ps_1", "r1");
+    assert_eq!(original, bind(&payout, "ps_1", "r1"));
+    let changed: [fn(&mut Payout); 4] = [
+        |p| p.order.amount = Money::new(1001, "RUB".parse().unwrap()).unwrap(),
+        |p| p.order.amount = Money::new(1000, "USD".parse().unwrap()).unwrap(),
+        |p| p.order.recipient_name = "Boris".into(),
+        |p| p.order.destination_fingerprint = [2; 32],
+    ];
+    for change in changed {
+        let mut other = payout.clone();
+        change(&mut other);
+        assert_ne!(original, bind(&other, "ps_1", "r1"));
+    }
+    assert_ne!(original, bind(&payout, "ps_2", "r1"));
+    assert_ne!(original, bind(&payout, "ps_1", "r2"));
+}

@@ -1,0 +1,92 @@
+//! A payout as the decisions see it: what was asked, where it stands, what Pike has told us.
+
+use super::{
+    id::{PayoutId, ProjectId},
+    money::Money,
+    permit::Permit,
+    provider::ProviderFacts,
+    state::State,
+};
+use time::OffsetDateTime;
+
+/// Where the money goes. The secret itself (token or hash) is not part of a decision and stays in the store;
+/// what identifies it here is its fingerprint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DestinationKind {
+    /// `tokenize/elements` gave a token.
+    TokenizedCard,
+    /// The tokenisation widget gave a hash of the number.
+    EncryptedCard,
+    /// A token for repeated payouts.
+    Recurrent,
+}
+
+/// What the caller asked for. Never changes after creation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Order {
+    pub amount: Money,
+    pub destination: DestinationKind,
+    /// SHA-256 over kind and secret.
+    pub destination_fingerprint: [u8; 32],
+    pub recipient_name: String,
+    /// The caller's stable id of the person who is paid: what limits per recipient count by.
+    pub customer_reference: String,
+    /// The caller's own id of this payout, unique within the project.
+    pub reference: Option<String>,
+    /// The API key that created it: the same key may not approve it.
+    pub created_by: String,
+}
+
+/// Something contradicts what we hold. It stays on the payout until a person has looked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Anomaly {
+    /// Pike shows a session other than the one asked about.
+    OtherSession,
+    /// Pike shows more than one payout in our session.
+    SeveralPayouts,
+    /// Pike shows another amount or currency.
+    OtherAmount,
+    /// Pike shows metadata that are not ours.
+    OtherMetadata,
+    /// Money moved although we never permitted it.
+    PaidWithoutPermit,
+    /// Money moved after we had recorded a final status without payment.
+    PaidAfterFinal,
+    /// Pike reports failure after it had reported success.
+    FailedAfterPaid,
+    /// Pike's session status and its payout status exclude each other.
+    Contradiction,
+}
+
+/// One payout with everything a decision may depend on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Payout {
+    pub id: PayoutId,
+    pub project: ProjectId,
+    pub order: Order,
+    /// Number of history entries; the next entry is `version + 1`.
+    pub version: i64,
+    /// Counts Pike sessions tried for this payout, from 1. Part of the metadata Pike sees.
+    pub attempt: i32,
+    pub state: State,
+    /// When the present state was entered.
+    pub since: OffsetDateTime,
+    pub permit: Option<Permit>,
+    pub anomaly: Option<Anomaly>,
+    pub facts: ProviderFacts,
+}
+
+impl Payout {
+    /// The only key of ours that travels with the money: payout and attempt, in metadata and in Pike's
+    /// report.
+    #[must_use]
+    pub fn metadata_tag(&self) -> String {
+        metadata_tag(self.id, self.attempt)
+    }
+}
+
+/// See [`Payout::metadata_tag`].
+#[must_use]
+pub fn metadata_tag(id: PayoutId, attempt: i32) -> String {
+    format!("{id}/{attempt}")
+}

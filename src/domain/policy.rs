@@ -1,0 +1,52 @@
+//! Time limits and assumptions about Pike that decisions depend on. They come from the settings.
+
+use super::state::State;
+use time::{Duration, OffsetDateTime};
+
+/// Whether a start whose outcome is unknown may be sent again on the same session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ResendStart {
+    /// Never: Pike might add a second payout. The session is closed unpaid instead.
+    Never,
+    /// On the same session with the same key: only where Pike is known to refuse a second start.
+    SameSession,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Policy {
+    pub resend_start: ResendStart,
+    /// How long an unknown start is watched before it is resolved actively.
+    pub start_unresolved_after: Duration,
+    /// How long Pike may go on showing the old picture after it accepted a confirm or a cancel.
+    pub stale_read_grace: Duration,
+    /// How long Pike waits for a confirm before it cancels by itself.
+    pub confirm_window: Duration,
+    /// How long before the end of that window an unanswered hold is cancelled.
+    pub hold_margin: Duration,
+    pub polling: Polling,
+}
+
+/// When to ask Pike without having been told anything.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Polling {
+    /// The shortest pause: right after something happened.
+    pub first: Duration,
+    /// The longest pause within the first hour.
+    pub steady: Duration,
+    /// The longest pause ever.
+    pub longest: Duration,
+}
+
+impl Polling {
+    /// The next time to look at a payout that has been in `state` since `since`; `None` when it is final.
+    #[must_use]
+    pub fn next(&self, state: &State, since: OffsetDateTime, now: OffsetDateTime) -> Option<OffsetDateTime> {
+        if state.is_final() {
+            return None;
+        }
+        let waited = (now - since).max(Duration::ZERO);
+        let ceiling = if waited < Duration::HOUR { self.steady } else { self.longest };
+        let due = now + (waited / 4_i32).clamp(self.first.min(ceiling), ceiling);
+        Some(state.hold_until().map_or(due, |until| due.min(until.max(now + self.first))))
+    }
+}
