@@ -1,0 +1,220 @@
+//! The table `effects`: calls to Pike that are to be made. Claiming takes a lease and raises the fence; only
+//! who holds the present fence may record an outcome.
+
+use super::{StoreError, encoding::Code};
+use crate::domain::{
+    effect::EffectKind,
+    id::{PayoutId, ProjectId, SessionId},
+    money::Money,
+    payout::{DestinationKind, metadata_tag},
+};
+use sqlx::PgConnection;
+use std::time::Duration;
+use uuid::Uuid;
+
+/// The right to record an effect's outcome.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct EffectClaim {
+    pub id: i64,
+    pub fence: i32,
+}
+
+/// A claimed effect with all that its call needs.
+#[derive(Clone)]
+pub struct Claimed {
+    pub claim: EffectClaim,
+    pub payout: PayoutId,
+    pub project: ProjectId,
+    pub kind: EffectKind,
+    /// A former try ended without a recorded outcome: its worker died or froze.
+    pub interrupted: bool,
+    /// How often the request provably never left.
+    pub not_sent: i32,
+    /// How long it has waited since it could have run.
+    pub lag: Duration,
+    pub session: Option<SessionId>,
+    pub attempt: i32,
+    pub amount: Money,
+    pub destination: DestinationKind,
+    /// `None` once erased.
+    pub destination_secret: Option<String>,
+    pub recipient_name: String,
+    pub customer_reference: String,
+    /// What Pike gets as metadata.
+    pub metadata_tag: String,
+}
+
+/// Adds effects; one that is live already is not doubled.
+///
+/// # Errors
+/// Database errors; a confirm or cancel without its permit violates a constraint.
+pub async fn insert(tx: &mut PgConnection, new: &[(PayoutId, EffectKind)]) -> Result<(), StoreError> {
+    if new.is_empty() {
+        return Ok(());
+    }
+    let (payouts, kinds) = columns(new);
+    let permits: Vec<Option<&str>> = new
+        .iter()
+        .map(|(_, kind)| matches!(kind, EffectKind::Confirm | EffectKind::Cancel).then(|| kind.code()))
+        .collect();
+    sqlx::query(
+        "INSERT INTO effects (payout_id, kind, permit_kind)
+         SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[])
+         ON CONFLICT (payout_id, kind) DO NOTHING",
+    )
+    .bind(payouts)
+    .bind(kinds)
+    .bind(permits)
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// Removes effects that are no longer wanted, claimed or not.
+///
+/// # Errors
+/// Database errors only.
+pub async fn void(tx: &mut PgConnection, unwanted: &[(PayoutId, EffectKind)]) -> Result<(), StoreError> {
+    if unwanted.is_empty() {
+        return Ok(());
+    }
+    let (payouts, kinds) = columns(unwanted);
+    sqlx::query(
+        "DELETE FROM effects e USING unnest($1::uuid[], $2::text[]) AS n(payout_id, kind)
+         WHERE e.payout_id = n.payout_id AND e.kind = n.kind",
+    )
+    .bind(payouts)
+    .bind(kinds)
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+fn columns(pairs: &[(PayoutId, EffectKind)]) -> (Vec<Uuid>, Vec<&'static str>) {
+    pairs.iter().map(|(payout, kind)| (payout.0, kind.code())).unzip()
+}
+
+/// Closes claimed effects and says which of the claims were still good, each once.
+///
+/// # Errors
+/// Database errors only.
+pub async fn close(tx: &mut PgConnection, claims: &[EffectClaim]) -> Result<Vec<EffectClaim>, StoreError> {
+    if claims.is_empty() {
+        return Ok(vec![]);
+    }
+    let (ids, fences): (Vec<i64>, Vec<i32>) = claims.iter().map(|claim| (claim.id, claim.fence)).unzip();
+    let closed: Vec<(i64, i32)> = sqlx::query_as(
+        "DELETE FROM effects e USING unnest($1::bigint[], $2::integer[]) AS n(id, fence)
+         WHERE e.id = n.id AND e.fence = n.fence RETURNING e.id, e.fence",
+    )
+    .bind(ids)
+    .bind(fences)
+    .fetch_all(tx)
+    .await?;
+    Ok(closed.into_iter().map(|(id, fence)| EffectClaim { id, fence }).collect())
+}
+
+/// Gives a claimed effect back because its request provably never left.
+///
+/// # Errors
+/// Database errors only.
+pub async fn retry_later(
+    tx: &mut PgConnection,
+    claim: EffectClaim,
+    after: Duration,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "UPDATE effects SET lease_until = NULL, not_sent = not_sent + 1,
+            run_at = now() + make_interval(secs => $3)
+         WHERE id = $1 AND fence = $2",
+    )
+    .bind(claim.id)
+    .bind(claim.fence)
+    .bind(after.as_secs_f64())
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+#[derive(sqlx::FromRow)]
+struct ClaimRow {
+    id: i64,
+    fence: i32,
+    kind: String,
+    interrupted: bool,
+    not_sent: i32,
+    lag_seconds: f64,
+    payout_id: Uuid,
+    project_id: String,
+    session_id: Option<String>,
+    attempt: i32,
+    amount_minor: i64,
+    currency: String,
+    destination_kind: String,
+    destination_secret: Option<String>,
+    recipient_name: String,
+    customer_reference: String,
+}
+
+/// Claims up to `limit` runnable effects for `lease`, reads last: they can wait. Effects whose lease ran out
+/// are runnable again and come back as interrupted. A confirm whose switch is off stays where it is. A row
+/// that cannot be read is left to its lease and does not keep the others from being claimed.
+///
+/// # Errors
+/// Database errors only.
+pub async fn claim(tx: &mut PgConnection, limit: i64, lease: Duration) -> Result<Vec<Claimed>, StoreError> {
+    let rows: Vec<ClaimRow> = sqlx::query_as(
+        "WITH picked AS (
+            SELECT id, lease_until IS NOT NULL AS interrupted FROM effects e
+            WHERE run_at <= now() AND (lease_until IS NULL OR lease_until < now())
+              AND NOT (kind = 'confirm' AND EXISTS (
+                SELECT FROM switches s JOIN payouts p ON p.id = e.payout_id
+                WHERE NOT s.confirms AND s.scope IN ('*', p.project_id)))
+            ORDER BY kind = 'read_status', run_at LIMIT $1 FOR UPDATE OF e SKIP LOCKED)
+         UPDATE effects e SET fence = e.fence + 1, lease_until = now() + make_interval(secs => $2)
+         FROM picked, payouts p
+         WHERE e.id = picked.id AND p.id = e.payout_id
+         RETURNING e.id, e.fence, e.kind, picked.interrupted, e.not_sent,
+            extract(epoch FROM now() - e.run_at)::float8 AS lag_seconds,
+            e.payout_id, p.project_id, p.session_id, p.attempt, p.amount_minor, p.currency,
+            p.destination_kind, p.destination_secret, p.recipient_name, p.customer_reference",
+    )
+    .bind(limit)
+    .bind(lease.as_secs_f64())
+    .fetch_all(tx)
+    .await?;
+    let claimed = rows.into_iter().filter_map(|row| {
+        row.into_claimed().inspect_err(|error| tracing::error!(%error, "an effect cannot be read")).ok()
+    });
+    Ok(claimed.collect())
+}
+
+impl ClaimRow {
+    fn into_claimed(self) -> Result<Claimed, StoreError> {
+        let bad = |column: &'static str| StoreError::ImpossibleRow {
+            table: "effects",
+            column,
+            id: self.id.to_string(),
+        };
+        let payout = PayoutId(self.payout_id);
+        let currency = self.currency.parse().map_err(|_| bad("currency"))?;
+        Ok(Claimed {
+            claim: EffectClaim { id: self.id, fence: self.fence },
+            payout,
+            kind: EffectKind::from_code(&self.kind).ok_or_else(|| bad("kind"))?,
+            interrupted: self.interrupted,
+            not_sent: self.not_sent,
+            lag: Duration::try_from_secs_f64(self.lag_seconds).unwrap_or_default(),
+            amount: Money::new(self.amount_minor, currency).map_err(|_| bad("amount_minor"))?,
+            destination: DestinationKind::from_code(&self.destination_kind)
+                .ok_or_else(|| bad("destination_kind"))?,
+            project: ProjectId(self.project_id),
+            session: self.session_id.map(SessionId),
+            attempt: self.attempt,
+            destination_secret: self.destination_secret,
+            recipient_name: self.recipient_name,
+            customer_reference: self.customer_reference,
+            metadata_tag: metadata_tag(payout, self.attempt),
+        })
+    }
+}

@@ -1,0 +1,120 @@
+//! Our enums as stored text, both ways, exhaustively. A stored string is never renamed, only added.
+
+use crate::domain::{
+    decide::Reason,
+    effect::EffectKind,
+    payout::{Anomaly, DestinationKind},
+    permit::PermitKind,
+    rules::RuleOutcome,
+    state::{HoldCause, Status},
+};
+
+/// Text that is stored for a value.
+pub trait Code: Sized {
+    fn code(&self) -> &'static str;
+    fn from_code(code: &str) -> Option<Self>;
+}
+
+macro_rules! codes {
+    ($type:ty { $($variant:ident => $code:literal),+ $(,)? }) => {
+        impl Code for $type {
+            fn code(&self) -> &'static str {
+                match self { $(Self::$variant => $code),+ }
+            }
+
+            fn from_code(code: &str) -> Option<Self> {
+                match code { $($code => Some(Self::$variant),)+ _ => None }
+            }
+        }
+    };
+}
+
+codes!(DestinationKind {
+    TokenizedCard => "tokenized_card",
+    EncryptedCard => "encrypted_card",
+    Recurrent => "recurrent",
+});
+
+codes!(Status {
+    Accepted => "accepted",
+    Processing => "processing",
+    OnHold => "on_hold",
+    Unknown => "unknown",
+    Succeeded => "succeeded",
+    Failed => "failed",
+    Cancelled => "cancelled",
+    Returned => "returned",
+});
+
+codes!(HoldCause { Approval => "approval", Switch => "switch" });
+
+codes!(PermitKind { Confirm => "confirm", Cancel => "cancel" });
+
+codes!(EffectKind {
+    CreateSession => "create_session",
+    StartPayout => "start_payout",
+    Confirm => "confirm",
+    Cancel => "cancel",
+    ReadStatus => "read_status",
+});
+
+codes!(RuleOutcome { Confirm => "confirm", Cancel => "cancel", Hold => "hold", Wait => "wait" });
+
+codes!(Anomaly {
+    OtherSession => "other_session",
+    SeveralPayouts => "several_payouts",
+    OtherAmount => "other_amount",
+    OtherMetadata => "other_metadata",
+    PaidWithoutPermit => "paid_without_permit",
+    PaidAfterFinal => "paid_after_final",
+    FailedAfterPaid => "failed_after_paid",
+    Contradiction => "contradiction",
+});
+
+codes!(Reason {
+    SessionCreated => "session_created",
+    StartAccepted => "start_accepted",
+    StartUnknown => "start_unknown",
+    StartRefused => "start_refused",
+    StartResent => "start_resent",
+    StartUnresolved => "start_unresolved",
+    RulesConfirm => "rules_confirm",
+    RulesCancel => "rules_cancel",
+    RulesHold => "rules_hold",
+    WaitsForSwitch => "waits_for_switch",
+    Approved => "approved",
+    Rejected => "rejected",
+    CancelRequested => "cancel_requested",
+    HoldExpired => "hold_expired",
+    ConfirmAccepted => "confirm_accepted",
+    ConfirmUnknown => "confirm_unknown",
+    ConfirmResent => "confirm_resent",
+    CancelAccepted => "cancel_accepted",
+    CancelUnknown => "cancel_unknown",
+    CancelResent => "cancel_resent",
+    Paid => "paid",
+    Returned => "returned",
+    NotPaid => "not_paid",
+    SessionError => "session_error",
+    Contradicted => "contradicted",
+    NothingNew => "nothing_new",
+    Overtaken => "overtaken",
+    Stale => "stale",
+    OrphanSession => "orphan_session",
+    Unreadable => "unreadable",
+    Flagged => "flagged",
+    FactsLearned => "facts_learned",
+    ApprovalRefused => "approval_refused",
+});
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_come_back() {
+        assert!(EffectKind::ALL.iter().all(|kind| EffectKind::from_code(kind.code()) == Some(*kind)));
+        assert!(Status::ALL.iter().all(|status| Status::from_code(status.code()) == Some(*status)));
+        assert_eq!(Anomaly::from_code("no such thing"), None);
+    }
+}

@@ -1,0 +1,36 @@
+//! What can go wrong with the database, by what the caller should do about it.
+
+/// A failure of a store function.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error("database: {0}")]
+    Database(#[from] sqlx::Error),
+    /// A row that no code of ours could have written.
+    #[error("impossible row: {table}.{column} of {id}")]
+    ImpossibleRow { table: &'static str, column: &'static str, id: String },
+}
+
+impl StoreError {
+    /// Whether the whole transaction may simply be run again: serialisation failure, deadlock, lock time-out.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Database(sqlx::Error::Database(error)) => {
+                matches!(error.code().as_deref(), Some("40001" | "40P01" | "55P03"))
+            }
+            Self::Database(_) | Self::ImpossibleRow { .. } => false,
+        }
+    }
+
+    /// Whether the rows themselves are at fault (a constraint, bad data), as opposed to the connection.
+    #[must_use]
+    pub fn blames_the_data(&self) -> bool {
+        match self {
+            Self::Database(sqlx::Error::Database(error)) => error
+                .code()
+                .is_some_and(|code| ["22", "23", "54"].iter().any(|class| code.starts_with(class))),
+            Self::Database(_) => false,
+            Self::ImpossibleRow { .. } => true,
+        }
+    }
+}

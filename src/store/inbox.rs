@@ -1,0 +1,137 @@
+//! The table `inbox`: verified webhooks as the bytes that were signed. Receiving is one insert; everything
+//! else happens later, under a lease.
+
+use super::StoreError;
+use crate::domain::id::ProjectId;
+use sqlx::PgConnection;
+use std::time::Duration;
+
+/// A verified webhook to keep.
+#[derive(Clone, Debug)]
+pub struct Incoming {
+    pub project: ProjectId,
+    pub body: Vec<u8>,
+    /// SHA-256 of the body.
+    pub body_hash: [u8; 32],
+}
+
+/// The right to record what became of a webhook.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct InboxClaim {
+    pub id: i64,
+    pub fence: i32,
+}
+
+/// A webhook to be worked on.
+#[derive(Clone, Debug)]
+pub struct Claimed {
+    pub claim: InboxClaim,
+    pub project: ProjectId,
+    pub body: Vec<u8>,
+    pub age: Duration,
+}
+
+/// Keeps webhooks, each once: the same bytes for the same project are the same webhook, for ever. Says for
+/// each whether it was new.
+///
+/// # Errors
+/// Database errors: nothing was kept and nothing may be acknowledged.
+pub async fn insert(tx: &mut PgConnection, incoming: &[Incoming]) -> Result<Vec<bool>, StoreError> {
+    let projects: Vec<&str> = incoming.iter().map(|webhook| webhook.project.0.as_str()).collect();
+    let hashes: Vec<&[u8]> = incoming.iter().map(|webhook| webhook.body_hash.as_slice()).collect();
+    let bodies: Vec<&[u8]> = incoming.iter().map(|webhook| webhook.body.as_slice()).collect();
+    let mut fresh: Vec<(String, Vec<u8>)> = sqlx::query_as(
+        "INSERT INTO inbox (project_id, body_hash, body)
+         SELECT * FROM unnest($1::text[], $2::bytea[], $3::bytea[]) AS n(project_id, body_hash, body)
+         ORDER BY n.project_id, n.body_hash -- two batches must not wait for each other in a circle
+         ON CONFLICT (project_id, body_hash) DO NOTHING RETURNING project_id, body_hash",
+    )
+    .bind(projects)
+    .bind(hashes)
+    .bind(bodies)
+    .fetch_all(tx)
+    .await?;
+    Ok(incoming
+        .iter()
+        .map(|webhook| {
+            let same = |(project, hash): &(String, Vec<u8>)| {
+                *project == webhook.project.0 && hash.as_slice() == webhook.body_hash
+            };
+            // Taken out, so that a twin in the same batch counts as a duplicate.
+            fresh.iter().position(same).map(|at| fresh.swap_remove(at)).is_some()
+        })
+        .collect())
+}
+
+/// Claims up to `limit` webhooks that are due, oldest first.
+///
+/// # Errors
+/// Database errors only.
+pub async fn claim(tx: &mut PgConnection, limit: i64, lease: Duration) -> Result<Vec<Claimed>, StoreError> {
+    let rows: Vec<(i64, i32, String, Vec<u8>, f64)> = sqlx::query_as(
+        "WITH picked AS (
+            SELECT id FROM inbox
+            WHERE done_at IS NULL AND due_at <= now() AND (lease_until IS NULL OR lease_until < now())
+            ORDER BY due_at LIMIT $1 FOR UPDATE SKIP LOCKED)
+         UPDATE inbox i SET fence = i.fence + 1, lease_until = now() + make_interval(secs => $2)
+         FROM picked WHERE i.id = picked.id
+         RETURNING i.id, i.fence, i.project_id, i.body,
+            extract(epoch FROM now() - i.received_at)::float8",
+    )
+    .bind(limit)
+    .bind(lease.as_secs_f64())
+    .fetch_all(tx)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|(id, fence, project, body, age)| Claimed {
+            claim: InboxClaim { id, fence },
+            project: ProjectId(project),
+            body,
+            age: Duration::try_from_secs_f64(age).unwrap_or_default(),
+        })
+        .collect())
+}
+
+/// Marks claimed webhooks done and says which of the claims were still good, each once.
+///
+/// # Errors
+/// Database errors only.
+pub async fn close(
+    tx: &mut PgConnection,
+    claims: &[InboxClaim],
+    outcome: &'static str,
+) -> Result<Vec<InboxClaim>, StoreError> {
+    if claims.is_empty() {
+        return Ok(vec![]);
+    }
+    let (ids, fences): (Vec<i64>, Vec<i32>) = claims.iter().map(|claim| (claim.id, claim.fence)).unzip();
+    let closed: Vec<(i64, i32)> = sqlx::query_as(
+        "UPDATE inbox i SET done_at = now(), outcome = $3, lease_until = NULL
+         FROM unnest($1::bigint[], $2::integer[]) AS n(id, fence)
+         WHERE i.id = n.id AND i.fence = n.fence AND i.done_at IS NULL RETURNING i.id, i.fence",
+    )
+    .bind(ids)
+    .bind(fences)
+    .bind(outcome)
+    .fetch_all(tx)
+    .await?;
+    Ok(closed.into_iter().map(|(id, fence)| InboxClaim { id, fence }).collect())
+}
+
+/// Puts a claimed webhook back for later: its session may not be stored yet.
+///
+/// # Errors
+/// Database errors only.
+pub async fn postpone(tx: &mut PgConnection, claim: InboxClaim, after: Duration) -> Result<(), StoreError> {
+    sqlx::query(
+        "UPDATE inbox SET lease_until = NULL, due_at = now() + make_interval(secs => $3)
+         WHERE id = $1 AND fence = $2 AND done_at IS NULL",
+    )
+    .bind(claim.id)
+    .bind(claim.fence)
+    .bind(after.as_secs_f64())
+    .execute(tx)
+    .await?;
+    Ok(())
+}

@@ -1,0 +1,18 @@
+//! All SQL. Functions over a connection, one file per table; no decisions, no HTTP. Whoever needs several of
+//! them to be true together opens the transaction and passes it along.
+
+pub mod api_keys;
+pub mod effects;
+pub mod encoding;
+mod error;
+pub mod history;
+pub mod inbox;
+pub mod notifications;
+pub mod payouts;
+pub mod permits;
+pub mod pool;
+pub mod retry;
+pub mod rules;
+pub mod stats;
+
+pub use error::StoreError;

@@ -1,0 +1,251 @@
+//! The table `payouts`: inserting orders, locking and rewriting what moves, reading for callers.
+
+mod rows;
+mod state_columns;
+
+use super::{StoreError, encoding::Code};
+use crate::domain::{
+    id::{PayoutId, ProjectId, SessionId},
+    payout::{Order, Payout},
+    state::Status,
+};
+use rows::{InsertRow, MovingRow, PayoutRow, columns};
+use sqlx::PgConnection;
+pub use state_columns::name as state_name;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+/// The stored names of the states that are not final.
+pub const UNFINISHED: [&str; 12] = [
+    "accepted",
+    "starting",
+    "start_unknown",
+    "processing",
+    "on_hold",
+    "confirming",
+    "confirm_unknown",
+    "settling",
+    "cancelling",
+    "cancel_unknown",
+    "cancel_sent",
+    "unknown",
+];
+
+/// A payout to be stored, with what only the store needs to know. No `Debug`: it carries a secret and a name.
+#[derive(Clone)]
+pub struct NewPayout {
+    pub id: PayoutId,
+    pub project: ProjectId,
+    pub order: Order,
+    /// The token or hash; erased once the payout is final.
+    pub destination_secret: String,
+    pub idempotency_key: String,
+    /// SHA-256 of the request as understood.
+    pub request_fingerprint: [u8; 32],
+    /// The caller's metadata as a JSON object.
+    pub metadata: String,
+}
+
+/// A payout as stored.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    pub payout: Payout,
+    pub metadata: String,
+    pub created_at: OffsetDateTime,
+    pub updated_at: OffsetDateTime,
+    pub next_check_at: Option<OffsetDateTime>,
+}
+
+/// A payout's idempotency identity.
+#[derive(Clone, Debug)]
+pub struct KeyHolder {
+    pub id: PayoutId,
+    pub project: ProjectId,
+    pub idempotency_key: String,
+    pub reference: Option<String>,
+    pub request_fingerprint: Vec<u8>,
+}
+
+/// Stores the payouts whose idempotency key and reference are both free, and says which these were. One
+/// statement under unique indexes: there is no moment between looking and inserting.
+///
+/// # Errors
+/// Database errors only.
+pub async fn insert(
+    tx: &mut PgConnection,
+    new: &[NewPayout],
+    now: OffsetDateTime,
+    next_check_at: OffsetDateTime,
+) -> Result<Vec<PayoutId>, StoreError> {
+    let rows: Vec<InsertRow<'_>> = new.iter().map(|new| InsertRow::of(new, now, next_check_at)).collect();
+    let inserted: Vec<Uuid> = sqlx::query_scalar(rows::INSERT).bind(rows::json(&rows)).fetch_all(tx).await?;
+    Ok(inserted.into_iter().map(PayoutId).collect())
+}
+
+/// Who holds these idempotency keys or references.
+///
+/// # Errors
+/// Database errors only.
+pub async fn key_holders(tx: &mut PgConnection, new: &[&NewPayout]) -> Result<Vec<KeyHolder>, StoreError> {
+    let projects: Vec<&str> = new.iter().map(|new| new.project.0.as_str()).collect();
+    let keys: Vec<&str> = new.iter().map(|new| new.idempotency_key.as_str()).collect();
+    let references: Vec<Option<&str>> = new.iter().map(|new| new.order.reference.as_deref()).collect();
+    let rows: Vec<(Uuid, String, String, Option<String>, Vec<u8>)> = sqlx::query_as(
+        "SELECT p.id, p.project_id, p.idempotency_key, p.reference, p.request_fingerprint
+         FROM unnest($1::text[], $2::text[], $3::text[]) AS n(project_id, idempotency_key, reference)
+         JOIN payouts p ON p.project_id = n.project_id
+          AND (p.idempotency_key = n.idempotency_key OR p.reference = n.reference)",
+    )
+    .bind(projects)
+    .bind(keys)
+    .bind(references)
+    .fetch_all(tx)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|(id, project, idempotency_key, reference, request_fingerprint)| KeyHolder {
+            id: PayoutId(id),
+            project: ProjectId(project),
+            idempotency_key,
+            reference,
+            request_fingerprint,
+        })
+        .collect())
+}
+
+/// Locks these payouts, in id order so that two batches cannot wait for each other in a circle.
+///
+/// # Errors
+/// Database errors, or a row that no code of ours could have written.
+pub async fn lock(tx: &mut PgConnection, ids: &[PayoutId]) -> Result<Vec<Stored>, StoreError> {
+    let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
+    let rows: Vec<PayoutRow> = sqlx::query_as(concat!(
+        "SELECT ",
+        columns!(),
+        " FROM payouts WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE"
+    ))
+    .bind(ids)
+    .fetch_all(tx)
+    .await?;
+    rows.into_iter().map(PayoutRow::into_stored).collect()
+}
+
+/// Reads these payouts without locking them.
+///
+/// # Errors
+/// Database errors, or an impossible row.
+pub async fn read(db: &mut PgConnection, ids: &[PayoutId]) -> Result<Vec<Stored>, StoreError> {
+    let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
+    let rows: Vec<PayoutRow> =
+        sqlx::query_as(concat!("SELECT ", columns!(), " FROM payouts WHERE id = ANY($1)"))
+            .bind(ids)
+            .fetch_all(db)
+            .await?;
+    rows.into_iter().map(PayoutRow::into_stored).collect()
+}
+
+/// Writes what moves of these locked payouts. The destination's secret goes when the payout is final.
+///
+/// # Errors
+/// Database errors only.
+pub async fn update(tx: &mut PgConnection, changed: &[&Stored]) -> Result<(), StoreError> {
+    let rows: Vec<MovingRow<'_>> = changed.iter().map(|stored| MovingRow::of(stored)).collect();
+    sqlx::query(rows::UPDATE).bind(rows::json(&rows)).execute(tx).await?;
+    Ok(())
+}
+
+/// One payout of a project.
+///
+/// # Errors
+/// Database errors, or an impossible row.
+pub async fn get(
+    db: &mut PgConnection,
+    project: &ProjectId,
+    id: PayoutId,
+) -> Result<Option<Stored>, StoreError> {
+    let row: Option<PayoutRow> =
+        sqlx::query_as(concat!("SELECT ", columns!(), " FROM payouts WHERE id = $1 AND project_id = $2"))
+            .bind(id.0)
+            .bind(&project.0)
+            .fetch_optional(db)
+            .await?;
+    row.map(PayoutRow::into_stored).transpose()
+}
+
+/// Which payouts to list. Everything is optional but the project and the page size.
+#[derive(Clone, Debug)]
+pub struct Filter {
+    pub project: ProjectId,
+    pub statuses: Vec<Status>,
+    pub reference: Option<String>,
+    pub created_from: Option<OffsetDateTime>,
+    pub created_before: Option<OffsetDateTime>,
+    /// Only payouts older than this one: where the previous page ended.
+    pub before: Option<PayoutId>,
+    pub limit: i64,
+}
+
+/// The newest payouts that match, newest first.
+///
+/// # Errors
+/// Database errors, or an impossible row.
+pub async fn list(db: &mut PgConnection, filter: &Filter) -> Result<Vec<Stored>, StoreError> {
+    let statuses: Vec<&str> = filter.statuses.iter().map(Code::code).collect();
+    let rows: Vec<PayoutRow> = sqlx::query_as(concat!(
+        "SELECT ",
+        columns!(),
+        " FROM payouts
+         WHERE project_id = $1
+           AND ($2::uuid IS NULL OR id < $2)
+           AND (cardinality($3::text[]) = 0 OR status = ANY($3))
+           AND ($4::text IS NULL OR reference = $4)
+           AND ($5::timestamptz IS NULL OR created_at >= $5)
+           AND ($6::timestamptz IS NULL OR created_at < $6)
+         ORDER BY id DESC LIMIT $7"
+    ))
+    .bind(&filter.project.0)
+    .bind(filter.before.map(|id| id.0))
+    .bind(statuses)
+    .bind(filter.reference.as_deref())
+    .bind(filter.created_from)
+    .bind(filter.created_before)
+    .bind(filter.limit)
+    .fetch_all(db)
+    .await?;
+    rows.into_iter().map(PayoutRow::into_stored).collect()
+}
+
+/// Payouts in a state that we know whose time to be looked at has come by the database's clock, most overdue
+/// first, with that time: whoever finds it changed later knows that another replica has looked already.
+///
+/// # Errors
+/// Database errors only.
+pub async fn due(db: &mut PgConnection, limit: i64) -> Result<Vec<(PayoutId, OffsetDateTime)>, StoreError> {
+    let rows: Vec<(Uuid, OffsetDateTime)> = sqlx::query_as(
+        "SELECT id, next_check_at FROM payouts WHERE next_check_at <= now() AND state = ANY($2)
+         ORDER BY next_check_at LIMIT $1",
+    )
+    .bind(limit)
+    .bind(UNFINISHED)
+    .fetch_all(db)
+    .await?;
+    Ok(rows.into_iter().map(|(id, due)| (PayoutId(id), due)).collect())
+}
+
+/// Whose session this is, within one project.
+///
+/// # Errors
+/// Database errors only.
+pub async fn by_session(
+    db: &mut PgConnection,
+    project: &ProjectId,
+    session: &SessionId,
+) -> Result<Option<PayoutId>, StoreError> {
+    let id: Option<Uuid> =
+        sqlx::query_scalar("SELECT id FROM payouts WHERE session_id = $1 AND project_id = $2")
+            .bind(&session.0)
+            .bind(&project.0)
+            .fetch_optional(db)
+            .await?;
+    Ok(id.map(PayoutId))
+}

@@ -1,0 +1,134 @@
+//! The tables `permits` and `recipients`: the one decision about a payout's money, and what a recipient has
+//! been permitted today, read and added to under a lock on the recipient.
+
+use super::{StoreError, encoding::Code};
+use crate::domain::{
+    id::{PayoutId, ProjectId},
+    money::Currency,
+    payout::Payout,
+    permit::Permit,
+};
+use sqlx::PgConnection;
+use std::collections::{BTreeMap, BTreeSet};
+use time::OffsetDateTime;
+
+/// A permit to store, with the payout it is for.
+#[derive(Clone, Debug)]
+pub struct NewPermit {
+    pub payout: Payout,
+    pub permit: Permit,
+    pub rule_set: String,
+    pub decided_at: OffsetDateTime,
+}
+
+/// Stores permits. A second one for a payout violates the primary key, which is the point of it.
+///
+/// # Errors
+/// Database errors, the constraint included.
+pub async fn insert(tx: &mut PgConnection, permits: &[NewPermit]) -> Result<(), StoreError> {
+    for new in permits {
+        let order = &new.payout.order;
+        sqlx::query(
+            "INSERT INTO permits (payout_id, kind, bound_to, rule_set, decided_at, project_id,
+                customer_reference, currency, amount_minor)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+        )
+        .bind(new.payout.id.0)
+        .bind(new.permit.kind.code())
+        .bind(new.permit.bound_to.as_slice())
+        .bind(&new.rule_set)
+        .bind(new.decided_at)
+        .bind(&new.payout.project.0)
+        .bind(&order.customer_reference)
+        .bind(order.amount.currency().code())
+        .bind(order.amount.minor())
+        .execute(&mut *tx)
+        .await?;
+    }
+    Ok(())
+}
+
+/// Takes provably unpaid payouts out of their recipients' totals.
+///
+/// # Errors
+/// Database errors only.
+pub async fn release(tx: &mut PgConnection, unpaid: &[PayoutId]) -> Result<(), StoreError> {
+    if unpaid.is_empty() {
+        return Ok(());
+    }
+    let ids: Vec<uuid::Uuid> = unpaid.iter().map(|id| id.0).collect();
+    sqlx::query("UPDATE permits SET released_at = now() WHERE payout_id = ANY($1) AND released_at IS NULL")
+        .bind(ids)
+        .execute(tx)
+        .await?;
+    Ok(())
+}
+
+/// A recipient within a project.
+pub type Recipient = (ProjectId, String);
+
+/// Locks recipients, in order, until the transaction ends, so that two payouts that fit one by one but not
+/// together cannot both be let through.
+///
+/// # Errors
+/// Database errors only.
+pub async fn lock_recipients(
+    tx: &mut PgConnection,
+    recipients: &BTreeSet<Recipient>,
+) -> Result<(), StoreError> {
+    let (projects, references): (Vec<&str>, Vec<&str>) =
+        recipients.iter().map(|(project, reference)| (project.0.as_str(), reference.as_str())).unzip();
+    sqlx::query(
+        "INSERT INTO recipients SELECT * FROM unnest($1::text[], $2::text[]) AS n(project_id, reference)
+         ORDER BY 1, 2 ON CONFLICT DO NOTHING",
+    )
+    .bind(&projects)
+    .bind(&references)
+    .execute(&mut *tx)
+    .await?;
+    sqlx::query(
+        "SELECT 1 FROM recipients r JOIN unnest($1::text[], $2::text[]) AS n(project_id, reference)
+            ON r.project_id = n.project_id AND r.customer_reference = n.reference
+         ORDER BY r.project_id, r.customer_reference FOR UPDATE OF r",
+    )
+    .bind(&projects)
+    .bind(&references)
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// What these locked recipients have been permitted since `since`, by currency, without released permits.
+///
+/// # Errors
+/// Database errors only.
+pub async fn permitted_since(
+    tx: &mut PgConnection,
+    recipients: &BTreeSet<Recipient>,
+    since: OffsetDateTime,
+) -> Result<BTreeMap<(ProjectId, String, Currency), i64>, StoreError> {
+    let (projects, references): (Vec<&str>, Vec<&str>) =
+        recipients.iter().map(|(project, reference)| (project.0.as_str(), reference.as_str())).unzip();
+    let rows: Vec<(String, String, String, i64)> = sqlx::query_as(
+        "SELECT m.project_id, m.customer_reference, m.currency, sum(m.amount_minor)::bigint
+         FROM permits m JOIN unnest($1::text[], $2::text[]) AS n(project_id, reference)
+           ON m.project_id = n.project_id AND m.customer_reference = n.reference
+         WHERE m.kind = 'confirm' AND m.released_at IS NULL AND m.decided_at >= $3
+         GROUP BY 1, 2, 3",
+    )
+    .bind(&projects)
+    .bind(&references)
+    .bind(since)
+    .fetch_all(tx)
+    .await?;
+    rows.into_iter()
+        .map(|(project, reference, currency, total)| {
+            let currency = currency.parse().map_err(|_| StoreError::ImpossibleRow {
+                table: "permits",
+                column: "currency",
+                id: reference.clone(),
+            })?;
+            Ok(((ProjectId(project), reference, currency), total))
+        })
+        .collect()
+}

@@ -1,0 +1,166 @@
+//! The tables `rule_sets`, `decisions`, `switches` and `switch_changes`: what the rules were, what they said,
+//! and whether anything may be confirmed at all.
+
+use super::{StoreError, encoding::Code};
+use crate::domain::{
+    id::{PayoutId, ProjectId},
+    rules::Verdict,
+};
+use sqlx::PgConnection;
+use std::collections::BTreeMap;
+use time::OffsetDateTime;
+
+/// Keeps the text of a rule set under its version, so that every decision can be explained later.
+///
+/// # Errors
+/// Database errors only.
+pub async fn remember(db: &mut PgConnection, version: &str, body: &str) -> Result<(), StoreError> {
+    sqlx::query("INSERT INTO rule_sets (version, body) VALUES ($1, $2) ON CONFLICT DO NOTHING")
+        .bind(version)
+        .bind(body)
+        .execute(db)
+        .await?;
+    Ok(())
+}
+
+/// A verdict to keep. `seq` is the history entry it belongs to.
+#[derive(Clone, Debug)]
+pub struct NewDecision {
+    pub payout: PayoutId,
+    pub seq: i64,
+    pub at: OffsetDateTime,
+    pub verdict: Verdict,
+}
+
+/// Keeps verdicts with their inputs.
+///
+/// # Errors
+/// Database errors only.
+pub async fn record(tx: &mut PgConnection, decisions: &[NewDecision]) -> Result<(), StoreError> {
+    for decision in decisions {
+        let verdict = &decision.verdict;
+        sqlx::query(
+            "INSERT INTO decisions (payout_id, seq, at, rule_set, outcome, hits, inputs)
+             VALUES ($1, $2, $3, $4, $5, $6, $7)",
+        )
+        .bind(decision.payout.0)
+        .bind(decision.seq)
+        .bind(decision.at)
+        .bind(&verdict.rule_set)
+        .bind(verdict.outcome.code())
+        .bind(hits(verdict).to_string())
+        .bind(inputs(verdict).to_string())
+        .execute(&mut *tx)
+        .await?;
+    }
+    Ok(())
+}
+
+fn hits(verdict: &Verdict) -> serde_json::Value {
+    verdict
+        .hits
+        .iter()
+        .map(|hit| {
+            serde_json::json!({ "rule": hit.rule, "outcome": hit.outcome.code(), "detail": hit.detail })
+        })
+        .collect()
+}
+
+fn inputs(verdict: &Verdict) -> serde_json::Value {
+    let inputs = &verdict.inputs;
+    serde_json::json!({
+        "amount": inputs.amount.minor(),
+        "currency": inputs.amount.currency().code(),
+        "card": {
+            "brand": inputs.card.brand,
+            "last4": inputs.card.last4,
+            "bin": inputs.card.bin,
+            "card_id": inputs.card.card_id,
+            "country": inputs.card.country,
+        },
+        "recipient_today": inputs.recipient_today,
+        "confirms_on": inputs.confirms_on,
+        "approved": inputs.approved,
+    })
+}
+
+/// A verdict as read back; `hits` and `inputs` are JSON texts.
+#[derive(Clone, Debug, sqlx::FromRow)]
+pub struct Recorded {
+    pub seq: i64,
+    pub at: OffsetDateTime,
+    pub rule_set: String,
+    pub outcome: String,
+    pub hits: String,
+    pub inputs: String,
+}
+
+/// What the rules said about a payout, in order.
+///
+/// # Errors
+/// Database errors only.
+pub async fn decisions_of(db: &mut PgConnection, payout: PayoutId) -> Result<Vec<Recorded>, StoreError> {
+    Ok(sqlx::query_as(
+        "SELECT seq, at, rule_set, outcome, hits, inputs FROM decisions WHERE payout_id = $1 ORDER BY seq",
+    )
+    .bind(payout.0)
+    .fetch_all(db)
+    .await?)
+}
+
+/// The scope of a switch that holds for every project.
+pub const EVERYWHERE: &str = "*";
+
+/// Whether confirms are on, per scope that has a row. Locks the table against a change until the transaction
+/// ends: whoever throws the switch knows that no confirm is permitted after the switch's own commit.
+///
+/// # Errors
+/// Database errors only.
+pub async fn confirm_switches(tx: &mut PgConnection) -> Result<BTreeMap<String, bool>, StoreError> {
+    let rows: Vec<(String, bool)> =
+        sqlx::query_as("SELECT scope, confirms FROM switches FOR SHARE").fetch_all(tx).await?;
+    Ok(rows.into_iter().collect())
+}
+
+/// Whether a project's confirms are on: only if no switch says otherwise, and the general one exists.
+#[must_use]
+pub fn confirms_on(switches: &BTreeMap<String, bool>, project: &ProjectId) -> bool {
+    switches.get(EVERYWHERE).copied().unwrap_or(false) && switches.get(&project.0).copied().unwrap_or(true)
+}
+
+/// Throws a switch and keeps who did it and why. The table's lock waits for everybody who has read the
+/// switches and makes later readers wait: a row's lock would not do, because a scope's first throw has no row
+/// yet.
+///
+/// # Errors
+/// Database errors only.
+pub async fn set_confirms(
+    tx: &mut PgConnection,
+    scope: &str,
+    confirms: Switch,
+    by: &str,
+    reason: &str,
+) -> Result<(), StoreError> {
+    let confirms = confirms == Switch::On;
+    sqlx::query("LOCK TABLE switches IN EXCLUSIVE MODE").execute(&mut *tx).await?;
+    sqlx::query(
+        "WITH changed AS (
+            INSERT INTO switches (scope, confirms, changed_by, reason) VALUES ($1, $2, $3, $4)
+            ON CONFLICT (scope) DO UPDATE SET confirms = $2, changed_by = $3, reason = $4, changed_at = now())
+         INSERT INTO switch_changes (scope, confirms, changed_by, reason) VALUES ($1, $2, $3, $4)",
+    )
+    .bind(scope)
+    .bind(confirms)
+    .bind(by)
+    .bind(reason)
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// The two positions of a switch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Switch {
+    On,
+    Off,
+}

@@ -1,0 +1,25 @@
+//! Figures for the metrics page, read aside from the money.
+
+use super::StoreError;
+use sqlx::PgConnection;
+
+/// Unfinished payouts of one state.
+#[derive(Clone, Debug, sqlx::FromRow)]
+pub struct Backlog {
+    pub state: String,
+    pub count: i64,
+    pub oldest_seconds: f64,
+}
+
+/// How many payouts are unfinished per state, and for how long the oldest has been in it.
+///
+/// # Errors
+/// Database errors only.
+pub async fn backlog(db: &mut PgConnection) -> Result<Vec<Backlog>, StoreError> {
+    Ok(sqlx::query_as(
+        "SELECT state, count(*) AS count, extract(epoch FROM now() - min(since))::float8 AS oldest_seconds
+         FROM payouts WHERE next_check_at IS NOT NULL GROUP BY state",
+    )
+    .fetch_all(db)
+    .await?)
+}
