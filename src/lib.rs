@@ -1,6 +1,8 @@
 //! payoutd pays out to people's cards through Pike. The rooms, in the order in which data flows, are
 //! described in `ARCHITECTURE.md`; `tests/tidy.rs` checks which room may use which.
 
+pub mod batch;
 pub mod clock;
 pub mod domain;
+pub mod engine;
 pub mod store;

@@ -1,0 +1,192 @@
+//! The only writer of payouts. [`Engine::apply`] takes a batch of events and, in one transaction, locks the
+//! payouts, closes the events' causes, lets `domain::decide` decide and writes everything that follows.
+//! It speaks to no network but the database; after the commit it wakes whoever has work now.
+
+mod announce;
+mod apply;
+mod create;
+mod write;
+
+pub use create::{CreateRefusal, Created};
+
+use crate::{
+    batch::{Batcher, Gone},
+    domain::{
+        decide::Refusal,
+        event::Event,
+        id::{PayoutId, ProjectId},
+        policy::Policy,
+        rules::RuleSet,
+    },
+    store::{
+        StoreError,
+        effects::EffectClaim,
+        inbox::InboxClaim,
+        payouts::{NewPayout, Stored},
+        rules::{self, Switch},
+    },
+};
+use sqlx::PgPool;
+use std::sync::Arc;
+use time::OffsetDateTime;
+use tokio::sync::Notify;
+
+/// Most events in one transaction. Bounds how long rows stay locked and how much one poisoned event delays.
+pub const MAX_BATCH: usize = 128;
+/// Most events waiting for a transaction; beyond it workers wait and callers are told to come back.
+pub const MAX_WAITING: usize = 4096;
+
+/// An event on its way to a payout, with what caused it.
+#[derive(Clone, Debug)]
+pub struct Envelope {
+    pub payout: PayoutId,
+    pub event: Event,
+    pub cause: Cause,
+}
+
+/// What an event comes from. Closed in the same transaction; an event whose cause is no longer ours is
+/// dropped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// A caller of this project.
+    Command(ProjectId),
+    /// An effect under this claim.
+    Effect(EffectClaim),
+    /// A webhook under this claim.
+    Inbox(InboxClaim),
+    /// The due time that was seen on the payout.
+    Due(OffsetDateTime),
+}
+
+/// What became of an event.
+#[derive(Clone, Debug)]
+pub enum Applied {
+    /// Decided and written; the payout as it is now.
+    Done(Box<Stored>),
+    /// A command that cannot be granted.
+    Refused(Refusal),
+    /// The cause had been taken over by someone else: nothing was written.
+    Superseded,
+    /// There is no such payout (for this caller).
+    NoSuchPayout,
+}
+
+/// The engine could not write. Nothing of the batch was written.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum EngineError {
+    #[error(transparent)]
+    Store(Arc<StoreError>),
+    #[error(transparent)]
+    Gone(#[from] Gone),
+    #[error("too many writes are waiting")]
+    Busy,
+}
+
+impl From<StoreError> for EngineError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(Arc::new(error))
+    }
+}
+
+impl From<sqlx::Error> for EngineError {
+    fn from(error: sqlx::Error) -> Self {
+        StoreError::from(error).into()
+    }
+}
+
+/// Wake-ups after a commit, within this process. They only save waiting: polling is the guarantee.
+#[derive(Clone, Debug, Default)]
+pub struct Wake {
+    pub effects: Arc<Notify>,
+    pub notifications: Arc<Notify>,
+}
+
+/// What the engine works with.
+#[derive(Debug)]
+pub struct Core {
+    pub pool: PgPool,
+    pub policy: Policy,
+    pub rules: RuleSet,
+    pub wake: Wake,
+}
+
+/// A handle on the engine; cheap to clone.
+#[derive(Clone)]
+pub struct Engine {
+    core: Arc<Core>,
+    events: Batcher<Envelope, Result<Applied, EngineError>>,
+    orders: Batcher<NewPayout, Result<Created, EngineError>>,
+}
+
+impl Engine {
+    /// Starts the engine's writers.
+    #[must_use]
+    pub fn start(core: Core) -> Self {
+        let core = Arc::new(core);
+        let for_events = Arc::clone(&core);
+        let events = Batcher::spawn(MAX_BATCH, MAX_WAITING, move |batch| {
+            let core = Arc::clone(&for_events);
+            async move { core.apply(batch).await }
+        });
+        let for_orders = Arc::clone(&core);
+        let orders = Batcher::spawn(MAX_BATCH, MAX_WAITING, move |batch| {
+            let core = Arc::clone(&for_orders);
+            async move { core.create(batch).await }
+        });
+        Self { core, events, orders }
+    }
+
+    #[must_use]
+    pub fn wake(&self) -> &Wake {
+        &self.core.wake
+    }
+
+    /// Applies one event together with whatever else is waiting.
+    ///
+    /// # Errors
+    /// [`EngineError`]: the event was not applied, or it is not known whether it was.
+    pub async fn submit(&self, envelope: Envelope) -> Result<Applied, EngineError> {
+        self.events.submit(envelope).await?
+    }
+
+    /// Applies these events in one transaction, at once.
+    pub async fn apply(&self, batch: Vec<Envelope>) -> Vec<Result<Applied, EngineError>> {
+        self.core.apply(batch).await
+    }
+
+    /// Stores one order together with whatever else is waiting. Calling again with the same key is safe.
+    ///
+    /// # Errors
+    /// [`EngineError`]: the order may or may not be stored; the same key finds out.
+    pub async fn create(&self, new: NewPayout) -> Result<Created, EngineError> {
+        use crate::batch::Busy;
+        self.orders.try_submit(new).await.map_err(|busy| match busy {
+            Busy::Full => EngineError::Busy,
+            Busy::Gone(gone) => EngineError::Gone(gone),
+        })?
+    }
+
+    /// Throws the switch for confirms. Once this returns, no confirm is permitted against it.
+    ///
+    /// # Errors
+    /// Database errors: the switch may or may not have been thrown.
+    pub async fn set_confirms(
+        &self,
+        scope: &str,
+        confirms: Switch,
+        by: &str,
+        reason: &str,
+    ) -> Result<(), EngineError> {
+        let (core, scope) = (Arc::clone(&self.core), scope.to_owned());
+        let (by, reason) = (by.to_owned(), reason.to_owned());
+        // Detached: a caller who hangs up must not leave the transaction half way.
+        let task = tokio::spawn(async move {
+            let mut tx = core.pool.begin().await?;
+            rules::set_confirms(&mut tx, &scope, confirms, &by, &reason).await?;
+            tx.commit().await?;
+            tracing::warn!(scope, ?confirms, by, reason, "the switch for confirms was thrown");
+            Ok(())
+        });
+        task.await.unwrap_or(Err(EngineError::Gone(Gone)))
+    }
+}

@@ -1,0 +1,204 @@
+//! One batch of events, one transaction.
+
+use super::{Applied, Cause, Core, EngineError, Envelope, write::Writes};
+use crate::{
+    domain::{
+        decide::{self, Decision, Refusal, World},
+        event::{Command, Event},
+        id::{PayoutId, ProjectId},
+        money::Currency,
+    },
+    store::{
+        StoreError,
+        effects::{self, EffectClaim},
+        inbox::{self, InboxClaim},
+        payouts::{self, Stored},
+        permits::{self, Recipient},
+        pool, retry, rules,
+    },
+};
+use sqlx::PgConnection;
+use std::collections::{BTreeMap, BTreeSet};
+use time::OffsetDateTime;
+
+/// What was read under lock for the rules.
+#[derive(Debug, Default)]
+struct RuleFacts {
+    switches: BTreeMap<String, bool>,
+    permitted: BTreeMap<(ProjectId, String, Currency), i64>,
+    /// Totals are complete for these recipients only.
+    read: BTreeSet<Recipient>,
+}
+
+impl Core {
+    pub(super) async fn apply(&self, batch: Vec<Envelope>) -> Vec<Result<Applied, EngineError>> {
+        match self.apply_together(&batch).await {
+            Ok(applied) => applied.into_iter().map(Ok).collect(),
+            // One of them is poisoned: let the others through.
+            Err(error) if error.blames_the_data() && batch.len() > 1 => {
+                let mut answers = Vec::with_capacity(batch.len());
+                for envelope in batch {
+                    let alone = self.apply_together(std::slice::from_ref(&envelope)).await;
+                    if let Err(error) = &alone {
+                        tracing::error!(%error, payout = %envelope.payout, "an event cannot be applied");
+                        metrics::counter!("payoutd_poisoned_events_total").increment(1);
+                    }
+                    answers.push(alone.map(|mut one| one.remove(0)).map_err(EngineError::from));
+                }
+                answers
+            }
+            Err(error) => {
+                tracing::error!(%error, events = batch.len(), "events could not be applied");
+                let error = EngineError::from(error);
+                batch.iter().map(|_| Err(error.clone())).collect()
+            }
+        }
+    }
+
+    async fn apply_together(&self, batch: &[Envelope]) -> Result<Vec<Applied>, StoreError> {
+        retry::transient(|| self.transaction(batch)).await
+    }
+
+    async fn transaction(&self, batch: &[Envelope]) -> Result<Vec<Applied>, StoreError> {
+        let mut tx = self.pool.begin().await?;
+        let now = pool::now(&mut tx).await?;
+        let mut ids: Vec<PayoutId> = batch.iter().map(|envelope| envelope.payout).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        let locked = payouts::lock(&mut tx, &ids).await?;
+        let mut locked: BTreeMap<PayoutId, Stored> =
+            locked.into_iter().map(|stored| (stored.payout.id, stored)).collect();
+        let mut ours = close_causes(&mut tx, batch).await?;
+        let mut facts = self.rule_facts(&mut tx, batch, &locked, now).await?;
+        let mut writes = Writes::new(now, &self.policy, &self.rules.version);
+        let mut applied = Vec::with_capacity(batch.len());
+        for envelope in batch {
+            applied.push(match locked.get_mut(&envelope.payout) {
+                None => Applied::NoSuchPayout,
+                Some(stored) if foreign(envelope, stored) => Applied::NoSuchPayout,
+                Some(stored) if !ours.take(envelope, stored) => Applied::Superseded,
+                Some(stored) => self.step(stored, envelope, &mut facts, now, &mut writes),
+            });
+        }
+        writes.run(&mut tx, &locked).await?;
+        tx.commit().await?;
+        self.announce(&writes);
+        Ok(applied)
+    }
+
+    /// Decides about one event and notes what is to be written.
+    fn step(
+        &self,
+        stored: &mut Stored,
+        envelope: &Envelope,
+        facts: &mut RuleFacts,
+        now: OffsetDateTime,
+        writes: &mut Writes<'_>,
+    ) -> Applied {
+        let recipient = recipient(stored);
+        let total_key = (recipient.0.clone(), recipient.1.clone(), stored.payout.order.amount.currency());
+        let recipient_today =
+            facts.read.contains(&recipient).then(|| facts.permitted.get(&total_key).copied().unwrap_or(0));
+        let world = World {
+            now,
+            policy: &self.policy,
+            rules: &self.rules,
+            recipient_today,
+            confirms_on: rules::confirms_on(&facts.switches, &stored.payout.project),
+        };
+        let decision = decide::decide(&stored.payout, &envelope.event, &world);
+        if let Decision::Refuse(refusal) = decision {
+            if let Refusal::RulesForbid(verdict) = &refusal {
+                writes.approval_refused(stored, &envelope.event, verdict);
+            }
+            return Applied::Refused(refusal);
+        }
+        if writes.take(stored, &envelope.event, decision) {
+            *facts.permitted.entry(total_key).or_default() += stored.payout.order.amount.minor();
+        }
+        Applied::Done(Box::new(stored.clone()))
+    }
+
+    /// Reads, under lock, what the rules will need: only when an event of the batch may reach them.
+    async fn rule_facts(
+        &self,
+        tx: &mut PgConnection,
+        batch: &[Envelope],
+        locked: &BTreeMap<PayoutId, Stored>,
+        now: OffsetDateTime,
+    ) -> Result<RuleFacts, StoreError> {
+        let judged: Vec<&Stored> = batch
+            .iter()
+            .filter_map(|envelope| locked.get(&envelope.payout).map(|stored| (envelope, stored)))
+            .filter(|(envelope, stored)| decide::needs_verdict(&stored.payout, &envelope.event))
+            .map(|(_, stored)| stored)
+            .collect();
+        if judged.is_empty() {
+            return Ok(RuleFacts::default());
+        }
+        let capped: BTreeSet<Recipient> = judged
+            .iter()
+            .filter(|stored| {
+                self.rules.recipient_daily_cap.contains_key(&stored.payout.order.amount.currency())
+            })
+            .map(|stored| recipient(stored))
+            .collect();
+        let mut facts = RuleFacts { switches: rules::confirm_switches(tx).await?, ..RuleFacts::default() };
+        if !capped.is_empty() {
+            permits::lock_recipients(tx, &capped).await?;
+            let midnight = now.replace_time(time::Time::MIDNIGHT);
+            facts.permitted = permits::permitted_since(tx, &capped, midnight).await?;
+            facts.read = capped;
+        }
+        Ok(facts)
+    }
+}
+
+fn recipient(stored: &Stored) -> Recipient {
+    (stored.payout.project.clone(), stored.payout.order.customer_reference.clone())
+}
+
+/// A command about somebody else's payout: it does not exist for them.
+fn foreign(envelope: &Envelope, stored: &Stored) -> bool {
+    match (&envelope.cause, &envelope.event) {
+        (
+            Cause::Command(project),
+            Event::Command(Command::Cancel { .. } | Command::Approve { .. } | Command::Reject { .. }),
+        ) => *project != stored.payout.project,
+        (Cause::Command(_) | Cause::Effect(_) | Cause::Inbox(_) | Cause::Due(_), _) => false,
+    }
+}
+
+/// The causes that this transaction closed. Each is good for one event: a lost claim, or the same one again,
+/// in the same batch is not.
+#[derive(Debug, Default)]
+struct Closed {
+    effects: BTreeSet<EffectClaim>,
+    inbox: BTreeSet<InboxClaim>,
+}
+
+impl Closed {
+    fn take(&mut self, envelope: &Envelope, stored: &Stored) -> bool {
+        match &envelope.cause {
+            Cause::Command(_) => true,
+            Cause::Effect(claim) => self.effects.remove(claim),
+            Cause::Inbox(claim) => self.inbox.remove(claim),
+            Cause::Due(seen) => stored.next_check_at == Some(*seen),
+        }
+    }
+}
+
+async fn close_causes(tx: &mut PgConnection, batch: &[Envelope]) -> Result<Closed, StoreError> {
+    let (mut effect_claims, mut inbox_claims) = (vec![], vec![]);
+    for envelope in batch {
+        match &envelope.cause {
+            Cause::Effect(claim) => effect_claims.push(*claim),
+            Cause::Inbox(claim) => inbox_claims.push(*claim),
+            Cause::Command(_) | Cause::Due(_) => {}
+        }
+    }
+    Ok(Closed {
+        effects: effects::close(tx, &effect_claims).await?.into_iter().collect(),
+        inbox: inbox::close(tx, &inbox_claims, "applied").await?.into_iter().collect(),
+    })
+}

@@ -1,0 +1,237 @@
+//! What a batch of decisions writes, collected first and written in few statements.
+
+use super::announce::{self, Line};
+use crate::{
+    domain::{
+        decide::{Decision, Reason, Step},
+        effect::EffectKind,
+        event::{Command, Event},
+        id::PayoutId,
+        payout::Anomaly,
+        permit::{Permit, PermitKind},
+        policy::Policy,
+        rules::Verdict,
+    },
+    store::{
+        StoreError, effects,
+        encoding::Code,
+        history,
+        notifications::{self, NewNotification},
+        payouts::{self, Stored, state_name},
+        permits::{self, NewPermit},
+        rules::{self, NewDecision},
+    },
+};
+use sqlx::PgConnection;
+use std::collections::{BTreeMap, BTreeSet};
+use time::OffsetDateTime;
+
+/// How an event was taken, as the history names it.
+#[derive(Clone, Copy, Debug)]
+enum How {
+    Moved,
+    Flagged(Anomaly),
+    Absorbed,
+    Refused,
+}
+
+impl How {
+    fn code(self) -> &'static str {
+        match self {
+            Self::Moved => "move",
+            Self::Flagged(_) => "flag",
+            Self::Absorbed => "absorb",
+            Self::Refused => "refuse",
+        }
+    }
+
+    fn anomaly(self) -> Option<Anomaly> {
+        if let Self::Flagged(anomaly) = self { Some(anomaly) } else { None }
+    }
+}
+
+/// The writes of one transaction, with the instant and the settings that it was decided under.
+#[derive(Debug)]
+pub(super) struct Writes<'a> {
+    now: OffsetDateTime,
+    policy: &'a Policy,
+    rule_set: &'a str,
+    touched: BTreeSet<PayoutId>,
+    history: Vec<history::Entry>,
+    effects: Vec<(PayoutId, EffectKind)>,
+    voids: Vec<(PayoutId, EffectKind)>,
+    permits: Vec<NewPermit>,
+    released: Vec<PayoutId>,
+    decisions: Vec<NewDecision>,
+    notifications: Vec<NewNotification>,
+    pub(super) lines: Vec<Line>,
+}
+
+impl<'a> Writes<'a> {
+    pub(super) fn new(now: OffsetDateTime, policy: &'a Policy, rule_set: &'a str) -> Self {
+        Self {
+            now,
+            policy,
+            rule_set,
+            touched: BTreeSet::new(),
+            history: vec![],
+            effects: vec![],
+            voids: vec![],
+            permits: vec![],
+            released: vec![],
+            decisions: vec![],
+            notifications: vec![],
+            lines: vec![],
+        }
+    }
+
+    /// Notes what `decision` asks for and brings `stored` up to date. True when money was permitted to move.
+    pub(super) fn take(&mut self, stored: &mut Stored, event: &Event, decision: Decision) -> bool {
+        let now = self.now;
+        let id = stored.payout.id;
+        self.touched.insert(id);
+        let permitted = match decision {
+            Decision::Move(step) => self.step(stored, event, None, step),
+            Decision::Flag(anomaly, step) => self.step(stored, event, Some(anomaly), step),
+            Decision::Absorb(reason) => {
+                let state = state_name(&stored.payout.state);
+                self.record(stored, event, How::Absorbed, reason, state);
+                false
+            }
+            Decision::Schedule(calls) => {
+                self.want(id, &calls);
+                false
+            }
+            Decision::Refuse(_) => false,
+        };
+        let payout = &stored.payout;
+        stored.next_check_at = self.policy.polling.next(&payout.state, payout.since, now);
+        permitted
+    }
+
+    /// Keeps what the rules said against an approval: refused, but decided.
+    pub(super) fn approval_refused(&mut self, stored: &mut Stored, event: &Event, verdict: &Verdict) {
+        self.touched.insert(stored.payout.id);
+        let state = state_name(&stored.payout.state);
+        self.record(stored, event, How::Refused, Reason::ApprovalRefused, state);
+        self.verdict(stored, verdict.clone());
+    }
+
+    fn verdict(&mut self, stored: &Stored, verdict: Verdict) {
+        let payout = &stored.payout;
+        self.decisions.push(NewDecision { payout: payout.id, seq: payout.version, at: self.now, verdict });
+    }
+
+    fn step(&mut self, stored: &mut Stored, event: &Event, anomaly: Option<Anomaly>, step: Step) -> bool {
+        let now = self.now;
+        let payout = &mut stored.payout;
+        let (id, from) = (payout.id, state_name(&payout.state));
+        let status_before = payout.state.status(payout.anomaly.is_some());
+        if !payout.state.same_phase(&step.to) {
+            payout.since = now;
+        }
+        payout.state = step.to;
+        payout.anomaly = payout.anomaly.or(anomaly);
+        if let Some(facts) = step.facts {
+            payout.facts = facts;
+        }
+        self.unwant(id, &step.voids);
+        self.want(id, &step.effects);
+        let permitted = step.permit.is_some_and(|permit| self.permit(stored, permit));
+        self.record(stored, event, anomaly.map_or(How::Moved, How::Flagged), step.why, from);
+        if let Some(verdict) = step.verdict {
+            self.verdict(stored, verdict);
+        }
+        let payout = &stored.payout;
+        if payout.state.is_unpaid() && payout.permit.is_some() {
+            self.released.push(id);
+        }
+        let status = payout.state.status(payout.anomaly.is_some());
+        if payout.state.is_final() && status != status_before {
+            self.notifications.push(announce::final_status(stored, now));
+        }
+        permitted
+    }
+
+    fn permit(&mut self, stored: &mut Stored, permit: Permit) -> bool {
+        let confirm = permit.kind == PermitKind::Confirm;
+        stored.payout.permit = Some(permit.clone());
+        self.permits.push(NewPermit {
+            payout: stored.payout.clone(),
+            permit,
+            rule_set: self.rule_set.to_owned(),
+            decided_at: self.now,
+        });
+        confirm
+    }
+
+    fn record(&mut self, stored: &mut Stored, event: &Event, how: How, reason: Reason, from: &'static str) {
+        stored.updated_at = self.now;
+        let payout = &mut stored.payout;
+        payout.version += 1;
+        let entry = history::Entry {
+            payout: payout.id,
+            seq: payout.version,
+            at: self.now,
+            event: announce::event_name(event),
+            decision: how.code(),
+            reason: reason.code(),
+            from_state: Some(from),
+            to_state: state_name(&payout.state),
+            actor: actor(event),
+            detail: announce::detail(event, payout, how.anomaly()),
+        };
+        self.lines.push(Line::of(stored, &entry, how.anomaly()));
+        self.history.push(entry);
+    }
+
+    fn want(&mut self, id: PayoutId, calls: &[EffectKind]) {
+        for call in calls {
+            if !self.effects.contains(&(id, *call)) {
+                self.effects.push((id, *call));
+            }
+        }
+    }
+
+    fn unwant(&mut self, id: PayoutId, calls: &[EffectKind]) {
+        self.effects.retain(|(payout, call)| *payout != id || !calls.contains(call));
+        self.voids.extend(calls.iter().map(|call| (id, *call)));
+    }
+
+    /// Writes everything. Permits go before the effects that need them.
+    pub(super) async fn run(
+        &self,
+        tx: &mut PgConnection,
+        locked: &BTreeMap<PayoutId, Stored>,
+    ) -> Result<(), StoreError> {
+        if self.touched.is_empty() {
+            return Ok(());
+        }
+        let changed: Vec<&Stored> = self.touched.iter().filter_map(|id| locked.get(id)).collect();
+        payouts::update(tx, &changed).await?;
+        history::append(tx, &self.history).await?;
+        permits::insert(tx, &self.permits).await?;
+        effects::void(tx, &self.voids).await?;
+        effects::insert(tx, &self.effects).await?;
+        permits::release(tx, &self.released).await?;
+        rules::record(tx, &self.decisions).await?;
+        notifications::insert(tx, &self.notifications).await
+    }
+
+    pub(super) fn has_effects(&self) -> bool {
+        !self.effects.is_empty()
+    }
+
+    pub(super) fn has_notifications(&self) -> bool {
+        !self.notifications.is_empty()
+    }
+}
+
+fn actor(event: &Event) -> Option<String> {
+    match event {
+        Event::Command(Command::Cancel { by } | Command::Approve { by } | Command::Reject { by }) => {
+            Some(by.clone())
+        }
+        Event::Observed(_) => None,
+    }
+}
