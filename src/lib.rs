@@ -3,6 +3,8 @@
 
 pub mod batch;
 pub mod clock;
+pub mod config;
 pub mod domain;
 pub mod engine;
+pub mod keys;
 pub mod store;
