@@ -7,4 +7,5 @@ pub mod config;
 pub mod domain;
 pub mod engine;
 pub mod keys;
+pub mod pike;
 pub mod store;

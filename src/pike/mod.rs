@@ -1,0 +1,11 @@
+//! HTTP out to Pike: the client, its signatures, both naming schemes of the API, and what an answer means.
+//! Knows nothing of a database; a call goes in, one of four outcomes comes out.
+
+mod client;
+mod outcome;
+pub mod sign;
+mod wire;
+
+pub use client::{Call, Pike, PikeProject, PikeSettings};
+pub use outcome::Answer;
+pub use wire::{ApiVersion, Webhook, read_webhook};

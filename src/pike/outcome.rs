@@ -1,0 +1,110 @@
+//! What an answer means. Four values and no more: accepted, declined (by an explicit list), not sent,
+//! unknown. Everything that is not provably something else is unknown.
+
+use super::wire::{Envelope, ErrorBody};
+use crate::domain::{
+    effect::EffectKind,
+    event::Outcome,
+    provider::{ProviderError, is_final_start_refusal},
+};
+
+/// How a call ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    Came(Outcome),
+    /// The request provably never left: it may simply be sent again.
+    NotSent(String),
+}
+
+impl Answer {
+    /// A word for the metrics.
+    #[must_use]
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::Came(Outcome::Accepted(_)) => "accepted",
+            Self::Came(Outcome::Declined(_)) => "declined",
+            Self::Came(Outcome::Unknown(_)) => "unknown",
+            Self::NotSent(_) => "not_sent",
+        }
+    }
+}
+
+/// No usable answer, for a reason of ours.
+pub(super) fn unknown(code: &str, description: String) -> Outcome {
+    Outcome::Unknown(ProviderError { code: code.to_owned(), description })
+}
+
+/// Reads an answer. Success needs both a 2xx and `"status":"ok"` with a session in it.
+pub(super) fn read(call: EffectKind, http: u16, body: &[u8]) -> Outcome {
+    let Ok(envelope) = serde_json::from_slice::<Envelope>(body) else {
+        return unknown("unreadable_answer", format!("HTTP {http}"));
+    };
+    let ok = (200..300).contains(&http);
+    match (envelope.status.as_deref(), envelope.session, envelope.error) {
+        (Some("ok"), Some(session), None) if ok => match session.into_report() {
+            Some(report) => Outcome::Accepted(report),
+            None => unknown("unreadable_answer", "the session's id cannot be one".to_owned()),
+        },
+        (_, _, Some(error)) => refused(call, http, error),
+        (_, _, None) => unknown("unexpected_answer", format!("HTTP {http} without session or error")),
+    }
+}
+
+fn refused(call: EffectKind, http: u16, error: ErrorBody) -> Outcome {
+    let error = error.into_error();
+    let definite = !(500..600).contains(&http) && http != 408;
+    if call == EffectKind::StartPayout && definite && is_final_start_refusal(&error.code) {
+        return Outcome::Declined(error);
+    }
+    Outcome::Unknown(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OK: &str = r#"{"status":"ok","session":{"id":"ps_1","status":"created"}}"#;
+
+    fn code(call: EffectKind, http: u16, body: &str) -> (&'static str, String) {
+        match read(call, http, body.as_bytes()) {
+            Outcome::Accepted(report) => ("accepted", report.session.0),
+            Outcome::Declined(error) => ("declined", error.code),
+            Outcome::Unknown(error) => ("unknown", error.code),
+        }
+    }
+
+    fn error(code: &str) -> String {
+        format!(r#"{{"status":"error","error":{{"code":"{code}","description":"d"}}}}"#)
+    }
+
+    #[test]
+    fn success_needs_everything() {
+        use EffectKind::CreateSession as Create;
+        assert_eq!(code(Create, 200, OK), ("accepted", "ps_1".to_owned()));
+        for (http, body) in [
+            (500, OK.to_owned()),
+            (307, OK.to_owned()),
+            (200, OK.replace("ok", "fine")),
+            (200, r#"{"status":"ok"}"#.to_owned()),
+            (200, String::new()),
+            (200, "<html>".to_owned()),
+            (200, OK[..20].to_owned()),
+            (200, format!("{OK}x")),
+        ] {
+            assert_eq!(code(Create, http, &body).0, "unknown", "{http} {body}");
+        }
+    }
+
+    #[test]
+    fn only_listed_codes_of_a_start_decline() {
+        use EffectKind::{Confirm, StartPayout};
+        assert_eq!(code(StartPayout, 400, &error("bank_card_expired")).0, "declined");
+        assert_eq!(code(StartPayout, 200, &error("bank_card_expired")).0, "declined");
+        assert_eq!(code(StartPayout, 502, &error("bank_card_expired")).0, "unknown");
+        assert_eq!(code(Confirm, 400, &error("bank_card_expired")).0, "unknown");
+        for other in ["session_wrong_state", "idempotency_key_already_exists", "invalid_request", "nonsense"]
+        {
+            assert_eq!(code(StartPayout, 400, &error(other)), ("unknown", other.to_owned()));
+        }
+    }
+}
