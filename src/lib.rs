@@ -8,5 +8,7 @@ pub mod domain;
 pub mod engine;
 pub mod http;
 pub mod keys;
+pub mod notify;
 pub mod pike;
 pub mod store;
+pub mod webhook;

@@ -1,0 +1,168 @@
+//! The receiver: one path per project, since Pike's payload names none. Cheap refusals come first, the one
+//! insert comes last, and only a committed insert is answered 200.
+
+use super::verify::Verifier;
+use crate::{
+    batch::{Batcher, Busy},
+    domain::id::ProjectId,
+    http::{BodyError, read_body},
+    store::{
+        StoreError,
+        inbox::{self, Incoming},
+        retry,
+    },
+};
+use axum::{
+    Router,
+    body::Body,
+    extract::{Path, State},
+    http::{HeaderMap, StatusCode, header::RETRY_AFTER},
+    response::{IntoResponse, Response},
+    routing::post,
+};
+use serde::{Deserialize, de::IgnoredAny};
+use sha2::{Digest, Sha256};
+use sqlx::PgPool;
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use tokio::sync::Notify;
+
+/// Largest webhook read. Pike's are about 1 KiB; parsed JSON can take many times its text.
+pub const MAX_BODY: usize = 64 * 1024;
+/// Longest a webhook's body may take to arrive.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+/// Most webhooks in one insert.
+const MAX_BATCH: usize = 128;
+/// Most webhooks waiting for their insert; beyond it Pike is told to come back.
+const MAX_WAITING: usize = 2048;
+
+/// Writes webhooks in groups; says for each whether it was new.
+pub type Intake = Batcher<Incoming, Result<bool, Arc<StoreError>>>;
+
+/// What the receiver works with.
+#[derive(Clone)]
+pub struct WebhookState {
+    pub verifiers: Arc<BTreeMap<ProjectId, Verifier>>,
+    pub intake: Intake,
+    /// Wakes the inbox worker.
+    pub wake: Arc<Notify>,
+}
+
+/// Starts the writer of webhooks on a pool of its own, so that a busy API cannot keep Pike waiting.
+#[must_use]
+pub fn intake(pool: PgPool) -> Intake {
+    Batcher::spawn(MAX_BATCH, MAX_WAITING, move |batch: Vec<Incoming>| {
+        let pool = pool.clone();
+        async move {
+            match retry::transient(|| keep(&pool, &batch)).await {
+                Ok(fresh) => fresh.into_iter().map(Ok).collect(),
+                Err(error) => {
+                    tracing::error!(%error, webhooks = batch.len(), "webhooks could not be stored");
+                    let error = Arc::new(error);
+                    batch.iter().map(|_| Err(Arc::clone(&error))).collect()
+                }
+            }
+        }
+    })
+}
+
+async fn keep(pool: &PgPool, batch: &[Incoming]) -> Result<Vec<bool>, StoreError> {
+    let mut tx = pool.begin().await?;
+    let fresh = inbox::insert(&mut tx, batch).await?;
+    tx.commit().await?;
+    Ok(fresh)
+}
+
+pub fn router(state: WebhookState) -> Router {
+    Router::new().route("/pike/{project}", post(receive)).with_state(state)
+}
+
+/// How a webhook was received: a word for the metrics, a status for Pike.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Receipt {
+    Stored,
+    Duplicate,
+    UnknownProject,
+    Forged,
+    TooLarge,
+    TooSlow,
+    Broken,
+    Malformed,
+    Busy,
+    NotStored,
+}
+
+impl Receipt {
+    fn answer(self) -> (&'static str, StatusCode) {
+        match self {
+            Self::Stored => ("stored", StatusCode::OK),
+            Self::Duplicate => ("duplicate", StatusCode::OK),
+            Self::UnknownProject => ("unknown_project", StatusCode::NOT_FOUND),
+            Self::Forged => ("forged", StatusCode::UNAUTHORIZED),
+            Self::TooLarge => ("too_large", StatusCode::PAYLOAD_TOO_LARGE),
+            Self::TooSlow => ("too_slow", StatusCode::REQUEST_TIMEOUT),
+            Self::Broken => ("broken", StatusCode::BAD_REQUEST),
+            Self::Malformed => ("malformed", StatusCode::BAD_REQUEST),
+            Self::Busy => ("busy", StatusCode::SERVICE_UNAVAILABLE),
+            Self::NotStored => ("not_stored", StatusCode::SERVICE_UNAVAILABLE),
+        }
+    }
+}
+
+async fn receive(
+    State(state): State<WebhookState>,
+    Path(project): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    let project = ProjectId(project);
+    let receipt = handle(&state, &project, &headers, body).await;
+    let (verdict, status) = receipt.answer();
+    // Only configured names become labels: a path can be anything.
+    let label = if receipt == Receipt::UnknownProject { "?".to_owned() } else { project.0 };
+    metrics::counter!("payoutd_webhooks_total", "project" => label, "verdict" => verdict).increment(1);
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        return (status, [(RETRY_AFTER, "5")]).into_response();
+    }
+    status.into_response()
+}
+
+async fn handle(state: &WebhookState, project: &ProjectId, headers: &HeaderMap, body: Body) -> Receipt {
+    let Some(verifier) = state.verifiers.get(project) else { return Receipt::UnknownProject };
+    let body = match read_body(body, MAX_BODY, BODY_TIMEOUT).await {
+        Ok(body) => body,
+        Err(BodyError::TooLarge { .. }) => return Receipt::TooLarge,
+        Err(BodyError::TooSlow { .. }) => return Receipt::TooSlow,
+        Err(BodyError::Broken(_)) => return Receipt::Broken,
+    };
+    if verifier.verify(headers, &body).is_err() {
+        return Receipt::Forged;
+    }
+    if !is_an_event(&body) {
+        tracing::error!(%project, bytes = body.len(), "a genuine webhook is malformed");
+        return Receipt::Malformed;
+    }
+    let body_hash = Sha256::digest(&body).into();
+    let incoming = Incoming { project: project.clone(), body: body.to_vec(), body_hash };
+    match state.intake.try_submit(incoming).await {
+        Ok(Ok(true)) => {
+            state.wake.notify_one();
+            Receipt::Stored
+        }
+        Ok(Ok(false)) => Receipt::Duplicate,
+        Err(Busy::Full) => Receipt::Busy,
+        Ok(Err(_)) | Err(Busy::Gone(_)) => Receipt::NotStored,
+    }
+}
+
+/// A JSON object with a type (an array would pass for one whose fields come in order). Types and fields that
+/// we do not know are kept all the same.
+fn is_an_event(body: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct Event {
+        #[serde(rename = "type")]
+        _type: String,
+        #[serde(rename = "session")]
+        _session: Option<IgnoredAny>,
+    }
+    body.trim_ascii_start().starts_with(b"{") && serde_json::from_slice::<Event>(body).is_ok()
+}
