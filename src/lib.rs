@@ -12,3 +12,4 @@ pub mod notify;
 pub mod pike;
 pub mod store;
 pub mod webhook;
+pub mod worker;

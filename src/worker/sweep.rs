@@ -1,0 +1,80 @@
+//! The guarantee behind every wake-up and every webhook: looks for payouts whose time has come by the
+//! database's clock and tells the engine so. What to do about it is decided there.
+
+use crate::{
+    domain::event::{Event, Observation},
+    engine::{Cause, Engine, EngineError, Envelope, MAX_BATCH},
+    store::{StoreError, payouts, stats},
+};
+use sqlx::PgPool;
+
+#[derive(Clone)]
+pub struct Sweep {
+    pool: PgPool,
+    engine: Engine,
+}
+
+impl Sweep {
+    #[must_use]
+    pub fn new(pool: PgPool, engine: Engine) -> Self {
+        Self { pool, engine }
+    }
+
+    /// [`Self::run_once`] for the loop: a round that was not full has seen all there is, and the next one
+    /// waits. What is due again at once (or cannot be applied at all) must not keep the loop spinning.
+    ///
+    /// # Errors
+    /// As `run_once`.
+    pub async fn round(&self) -> Result<usize, EngineError> {
+        let due = self.run_once().await?;
+        Ok(if due < MAX_BATCH { 0 } else { due })
+    }
+
+    /// One round. Says how many payouts were due.
+    ///
+    /// # Errors
+    /// Database errors; what was due is still due.
+    pub async fn run_once(&self) -> Result<usize, EngineError> {
+        let limit = i64::try_from(MAX_BATCH).unwrap_or(i64::MAX);
+        let mut db = self.pool.acquire().await?;
+        let due = payouts::due(&mut db, limit).await?;
+        drop(db);
+        let count = due.len();
+        if count == 0 {
+            return Ok(0);
+        }
+        let batch = due
+            .into_iter()
+            .map(|(payout, seen)| Envelope {
+                payout,
+                event: Event::Observed(Observation::Due),
+                cause: Cause::Due(seen),
+            })
+            .collect();
+        let applied = self.engine.apply(batch).await;
+        // One that cannot be applied has been logged; it must not keep the others waiting. All of them
+        // failing is the database's trouble, and the next round waits.
+        let mut failed = applied.into_iter().filter_map(Result::err);
+        match (failed.next(), failed.count() + 1 == count) {
+            (Some(error), true) => Err(error),
+            (Some(_) | None, _) => Ok(count),
+        }
+    }
+
+    /// Exports how many payouts are unfinished per state and for how long the oldest has been.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn export_backlog(&self) -> Result<usize, StoreError> {
+        let mut db = self.pool.acquire().await?;
+        let backlog = stats::backlog(&mut db).await?;
+        for state in crate::store::payouts::UNFINISHED {
+            let found = backlog.iter().find(|backlog| backlog.state == state);
+            let (count, oldest) = found.map_or((0, 0.0), |found| (found.count, found.oldest_seconds));
+            let count = f64::from(u32::try_from(count).unwrap_or(u32::MAX));
+            metrics::gauge!("payoutd_unfinished_payouts", "state" => state).set(count);
+            metrics::gauge!("payoutd_oldest_unfinished_seconds", "state" => state).set(oldest);
+        }
+        Ok(0)
+    }
+}
