@@ -1,6 +1,7 @@
 //! payoutd pays out to people's cards through Pike. The rooms, in the order in which data flows, are
 //! described in `ARCHITECTURE.md`; `tests/tidy.rs` checks which room may use which.
 
+pub mod api;
 pub mod batch;
 pub mod clock;
 pub mod config;
