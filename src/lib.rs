@@ -11,6 +11,7 @@ pub mod http;
 pub mod keys;
 pub mod notify;
 pub mod pike;
+pub mod sandbox;
 pub mod store;
 pub mod webhook;
 pub mod worker;

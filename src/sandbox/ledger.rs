@@ -1,0 +1,264 @@
+//! The sandbox's own record of what happened, append-only: every call, change, webhook attempt and movement
+//! of money. Counts are exact for ever; raw events are capped, because memory is not endless. Nothing here is
+//! ever computed from what a partner says about itself.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use serde::{Deserialize, Serialize};
+
+use super::code::Code;
+use super::machine::{Direction, WebhookKind};
+use super::request::Method;
+use super::scalars::{Amount, At, Digest, PayoutId, SessionId};
+use super::session::{PayoutStatus, SessionStatus};
+
+/// Raw events kept of one session: some ten belong to a payout, the rest is for retries and polling.
+pub const EVENTS_PER_SESSION: usize = 200;
+/// Sessions whose raw events are kept, the youngest ones; about 100 MB at ten events each.
+pub const SESSIONS_WITH_EVENTS: usize = 50_000;
+/// Raw events kept of calls that belong to no session, the youngest ones.
+pub const LOOSE_EVENTS: usize = 10_000;
+/// Characters kept of an idempotency key.
+const KEY_LENGTH: usize = 64;
+
+/// What came of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    Accepted,
+    Refused(Code),
+    /// It had its effect; the answer was a 500.
+    AnswerLost,
+    /// A 500 without effect.
+    Broken,
+}
+
+/// How a webhook attempt went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reception {
+    Http(u16),
+    TimedOut,
+    Unreachable,
+}
+
+/// One entry.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Event {
+    pub at: At,
+    pub what: What,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum What {
+    Request {
+        project: Box<str>,
+        method: Method,
+        body_sha256: Digest,
+        verdict: Verdict,
+        idempotency_key: Option<Box<str>>,
+    },
+    Change {
+        session_status: SessionStatus,
+        payout: Option<(PayoutId, PayoutStatus)>,
+        error: Option<Code>,
+    },
+    Webhook {
+        kind: WebhookKind,
+        attempt: u32,
+        reception: Reception,
+    },
+    Money {
+        payout: PayoutId,
+        direction: Direction,
+        amount: Amount,
+    },
+}
+
+impl What {
+    /// A call; the key is cut to a bounded length.
+    #[must_use]
+    pub fn request(
+        project: &str,
+        method: Method,
+        body_sha256: Digest,
+        verdict: Verdict,
+        idempotency_key: Option<&str>,
+    ) -> Self {
+        let key = idempotency_key.map(|key| key.chars().take(KEY_LENGTH).collect());
+        Self::Request { project: project.into(), method, body_sha256, verdict, idempotency_key: key }
+    }
+}
+
+/// The page of one session.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Page {
+    pub starts: u32,
+    pub confirms_accepted: u32,
+    pub cancels_accepted: u32,
+    pub paid_times: u32,
+    pub events: Vec<Event>,
+    pub events_dropped: u64,
+}
+
+impl Page {
+    /// Adds an entry, or counts it when the page is full.
+    pub fn append(&mut self, event: Event) {
+        if self.events.len() < EVENTS_PER_SESSION {
+            self.events.push(event);
+        } else {
+            self.events_dropped += 1;
+        }
+    }
+
+    /// Gives the raw events up; the counts stay.
+    pub fn forget_events(&mut self) {
+        self.events_dropped += u64::try_from(self.events.len()).unwrap_or(u64::MAX);
+        self.events = Vec::new();
+    }
+}
+
+/// Money of one project in one currency, minor units.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Flow {
+    pub out: i128,
+    pub back: i128,
+    pub payouts_paid: u64,
+}
+
+/// The sums of one project.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Totals {
+    pub sessions: u64,
+    pub confirmed_sessions: u64,
+    pub paid_sessions: u64,
+    pub calls: BTreeMap<Method, u64>,
+    pub refusals: BTreeMap<Code, u64>,
+    pub answers_lost: u64,
+    pub calls_broken: u64,
+    pub webhook_attempts: u64,
+    pub webhooks_delivered: u64,
+    pub webhooks_given_up: u64,
+    /// By upper-case currency.
+    pub money: BTreeMap<String, Flow>,
+}
+
+impl Totals {
+    /// Counts a call and what came of it.
+    pub fn count_call(&mut self, method: Method, verdict: Verdict) {
+        *self.calls.entry(method).or_default() += 1;
+        match verdict {
+            Verdict::Accepted => {}
+            Verdict::Refused(code) => *self.refusals.entry(code).or_default() += 1,
+            Verdict::AnswerLost => self.answers_lost += 1,
+            Verdict::Broken => self.calls_broken += 1,
+        }
+    }
+
+    /// Counts a movement of money.
+    pub fn count_money(&mut self, direction: Direction, amount: &Amount) {
+        let flow = self.money.entry(amount.currency.upper()).or_default();
+        match direction {
+            Direction::Out => {
+                flow.out += i128::from(amount.minor);
+                flow.payouts_paid += 1;
+            }
+            Direction::Back => flow.back += i128::from(amount.minor),
+        }
+    }
+
+    /// Money that is gone from the wallet in this currency (upper case).
+    #[must_use]
+    pub fn spent(&self, currency: &str) -> i128 {
+        self.money.get(currency).map_or(0, |flow| flow.out - flow.back)
+    }
+
+    /// Adds the sums of another project.
+    pub fn add(&mut self, other: &Self) {
+        self.sessions += other.sessions;
+        self.confirmed_sessions += other.confirmed_sessions;
+        self.paid_sessions += other.paid_sessions;
+        self.answers_lost += other.answers_lost;
+        self.calls_broken += other.calls_broken;
+        self.webhook_attempts += other.webhook_attempts;
+        self.webhooks_delivered += other.webhooks_delivered;
+        self.webhooks_given_up += other.webhooks_given_up;
+        for (method, count) in &other.calls {
+            *self.calls.entry(*method).or_default() += count;
+        }
+        for (code, count) in &other.refusals {
+            *self.refusals.entry(*code).or_default() += count;
+        }
+    }
+}
+
+/// What the ledger holds outside the sessions' pages.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Ledger {
+    /// By project; calls of unknown projects are under the empty name.
+    pub totals: BTreeMap<Box<str>, Totals>,
+    /// Calls that belong to no session.
+    pub loose: VecDeque<Event>,
+    pub loose_dropped: u64,
+    /// Sessions with raw events, oldest first.
+    pub eventful: VecDeque<SessionId>,
+}
+
+impl Ledger {
+    /// The sums of a project, to add to.
+    pub fn totals_of(&mut self, project: &str) -> &mut Totals {
+        if !self.totals.contains_key(project) {
+            self.totals.insert(project.into(), Totals::default());
+        }
+        self.totals.get_mut(project).expect("inserted above")
+    }
+
+    /// Adds a call that belongs to no session; the oldest one makes room.
+    pub fn append_loose(&mut self, event: Event) {
+        if self.loose.len() == LOOSE_EVENTS {
+            self.loose.pop_front();
+            self.loose_dropped += 1;
+        }
+        self.loose.push_back(event);
+    }
+
+    /// Enters a new session; returns the one whose raw events must go to make room.
+    pub fn enter(&mut self, session: SessionId) -> Option<SessionId> {
+        self.eventful.push_back(session);
+        if self.eventful.len() > SESSIONS_WITH_EVENTS { self.eventful.pop_front() } else { None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event() -> Event {
+        let what =
+            What::request("p", Method::Status, Digest::of(b""), Verdict::Accepted, Some(&"k".repeat(99)));
+        Event { at: At(1), what }
+    }
+
+    #[test]
+    fn raw_events_are_capped_and_counted() {
+        let mut page = Page::default();
+        (0..EVENTS_PER_SESSION + 3).for_each(|_| page.append(event()));
+        assert_eq!((page.events.len(), page.events_dropped), (EVENTS_PER_SESSION, 3));
+        page.forget_events();
+        assert_eq!(page.events_dropped, 203);
+        let mut ledger = Ledger::default();
+        (0..LOOSE_EVENTS + 2).for_each(|_| ledger.append_loose(event()));
+        assert_eq!((ledger.loose.len(), ledger.loose_dropped), (LOOSE_EVENTS, 2));
+        let first = SessionId::fresh();
+        assert_eq!(ledger.enter(first), None);
+        let pushed_out = (0..SESSIONS_WITH_EVENTS).find_map(|_| ledger.enter(SessionId::fresh()));
+        assert_eq!(pushed_out, Some(first));
+    }
+
+    #[test]
+    fn a_long_key_is_cut() {
+        let What::Request { idempotency_key: Some(key), .. } = event().what else { panic!("a request") };
+        assert_eq!(key.len(), KEY_LENGTH);
+    }
+}

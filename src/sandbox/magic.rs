@@ -1,0 +1,247 @@
+//! The magic destinations: which story a token tells, and what its card looks like. Ours, not Pike's; the
+//! service under test must not know them. A token is recognised by its prefix, so that every test can make
+//! its own; anything not listed is a good Visa card.
+
+use serde::{Deserialize, Serialize};
+
+use super::code::Code;
+use super::scalars::Digest;
+use super::session::Card;
+
+/// A row of the table. Stored with the payout in place of the token, which is never kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Magic {
+    Success,
+    Mastercard,
+    Country,
+    Decline,
+    DeclineEarly,
+    Expired,
+    Insufficient,
+    StartRefused,
+    Slow,
+    NoWebhooks,
+    Duplicate,
+    SessionError,
+    Returned,
+    StartLost,
+    ConfirmLost,
+    CancelLost,
+    Start500,
+    WrongAmount,
+    PaidUnasked,
+}
+
+/// How a confirmed payout ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    Paid,
+    /// Paid, and sent back by the recipient's bank later.
+    Returned,
+    Failed(Code),
+    /// First `error` at session level, which settles nothing; later paid.
+    DoubtThenPaid,
+}
+
+/// A trouble of the HTTP exchange, at most once in a session's life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The call has its effect, the answer is a 500.
+    LostAnswer(Call),
+    /// A start answers 500 and has no effect. An init, which has no session to remember it by, always does.
+    StartBreaks,
+}
+
+/// The calls whose answer can be lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Call {
+    Start,
+    Confirm,
+    Cancel,
+}
+
+/// What a destination makes happen.
+#[derive(Clone, Copy, Debug)]
+pub struct Script {
+    /// The start itself is refused; the session stays as it was.
+    pub refusal: Option<Code>,
+    /// The payout fails before it would wait for its confirmation.
+    pub early_failure: Option<Code>,
+    pub outcome: Outcome,
+    /// The slow delay takes the place of the others.
+    pub slow: bool,
+    /// How often each webhook is sent.
+    pub webhook_copies: u8,
+    pub fault: Option<Fault>,
+    /// Added to the amount shown by status and webhooks.
+    pub shown_excess: i64,
+    /// Paid although nobody confirmed.
+    pub paid_unasked: bool,
+}
+
+const PLAIN: Script = Script {
+    refusal: None,
+    early_failure: None,
+    outcome: Outcome::Paid,
+    slow: false,
+    webhook_copies: 1,
+    fault: None,
+    shown_excess: 0,
+    paid_unasked: false,
+};
+
+/// Prefixes and their rows; the longest prefix that fits wins, wherever it stands.
+const TABLE: [(&str, Magic); 19] = [
+    ("tok_success", Magic::Success),
+    ("tok_mastercard", Magic::Mastercard),
+    ("tok_country_", Magic::Country),
+    ("tok_decline", Magic::Decline),
+    ("tok_decline_early", Magic::DeclineEarly),
+    ("tok_expired", Magic::Expired),
+    ("tok_insufficient", Magic::Insufficient),
+    ("tok_start_refused", Magic::StartRefused),
+    ("tok_slow", Magic::Slow),
+    ("tok_no_webhooks", Magic::NoWebhooks),
+    ("tok_duplicate", Magic::Duplicate),
+    ("tok_session_error", Magic::SessionError),
+    ("tok_returned", Magic::Returned),
+    ("tok_start_lost", Magic::StartLost),
+    ("tok_confirm_lost", Magic::ConfirmLost),
+    ("tok_cancel_lost", Magic::CancelLost),
+    ("tok_start_500", Magic::Start500),
+    ("tok_wrong_amount", Magic::WrongAmount),
+    ("tok_paid_unasked", Magic::PaidUnasked),
+];
+
+/// The country of cards whose token names none.
+const HOME_COUNTRY: &str = "ARM";
+const VISA_BIN: &str = "424242";
+const MASTERCARD_BIN: &str = "555555";
+
+impl Magic {
+    /// The row of a token, hash or card number.
+    #[must_use]
+    pub fn of(secret: &str) -> Self {
+        let fitting = TABLE.iter().filter(|(prefix, _)| secret.starts_with(prefix));
+        fitting.max_by_key(|(prefix, _)| prefix.len()).map_or(Self::Success, |(_, magic)| *magic)
+    }
+
+    /// What the row makes happen.
+    #[must_use]
+    pub fn script(self) -> Script {
+        match self {
+            Self::Success | Self::Mastercard | Self::Country => PLAIN,
+            Self::Decline => failing(Code::DeclinedByIssuerBank),
+            Self::Insufficient => failing(Code::InsufficientWalletBalance),
+            Self::DeclineEarly => Script { early_failure: Some(Code::OperationRejected), ..PLAIN },
+            Self::Expired => Script { early_failure: Some(Code::BankCardExpired), ..PLAIN },
+            Self::StartRefused => Script { refusal: Some(Code::CardNumberDoesNotExist), ..PLAIN },
+            Self::Slow => Script { slow: true, ..PLAIN },
+            Self::NoWebhooks => Script { webhook_copies: 0, ..PLAIN },
+            Self::Duplicate => Script { webhook_copies: 3, ..PLAIN },
+            Self::SessionError => Script { outcome: Outcome::DoubtThenPaid, ..PLAIN },
+            Self::Returned => Script { outcome: Outcome::Returned, ..PLAIN },
+            Self::StartLost => Script { fault: Some(Fault::LostAnswer(Call::Start)), ..PLAIN },
+            Self::ConfirmLost => Script { fault: Some(Fault::LostAnswer(Call::Confirm)), ..PLAIN },
+            Self::CancelLost => Script { fault: Some(Fault::LostAnswer(Call::Cancel)), ..PLAIN },
+            Self::Start500 => Script { fault: Some(Fault::StartBreaks), ..PLAIN },
+            Self::WrongAmount => Script { shown_excess: 1, ..PLAIN },
+            Self::PaidUnasked => Script { paid_unasked: true, ..PLAIN },
+        }
+    }
+}
+
+fn failing(code: Code) -> Script {
+    Script { outcome: Outcome::Failed(code), ..PLAIN }
+}
+
+/// The card behind a token or hash: made up, but always the same one.
+#[must_use]
+pub fn card_of_token(project: &str, token: &str) -> Card {
+    let mastercard = Magic::of(token) == Magic::Mastercard;
+    let (brand, bin) = if mastercard { ("mastercard", MASTERCARD_BIN) } else { ("visa", VISA_BIN) };
+    Card {
+        brand: brand.into(),
+        bin: bin.into(),
+        last4: Digest::of_parts(&["last4", token]).digits(0, 4).into(),
+        card_id: card_id(project, token),
+        country_iso3: country_of(token).into(),
+    }
+}
+
+/// The card with this number; `None` when it is not a card number. Digits only, 14 to 19 of them.
+#[must_use]
+pub fn card_of_number(project: &str, number: &str) -> Option<Card> {
+    if !(14..=19).contains(&number.len()) || !number.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    let brand = match number.as_bytes() {
+        [b'5', ..] => "mastercard",
+        [b'2', b'2', b'0', b'0'..=b'4', ..] => "mir",
+        [b'2', ..] => "mastercard",
+        [b'3', ..] => "amex",
+        [..] => "visa",
+    };
+    Some(Card {
+        brand: brand.into(),
+        bin: number.get(..6)?.into(),
+        last4: number.get(number.len() - 4..)?.into(),
+        card_id: card_id(project, number),
+        country_iso3: HOME_COUNTRY.into(),
+    })
+}
+
+/// One card is another `card_id` in every project.
+fn card_id(project: &str, identity: &str) -> Digest {
+    Digest::of_parts(&["card_id", project, identity])
+}
+
+fn country_of(token: &str) -> String {
+    let named = token.strip_prefix("tok_country_").and_then(|rest| {
+        let (country, rest) = (rest.get(..3)?, rest.get(3..)?);
+        let letters = country.bytes().all(|b| b.is_ascii_alphabetic());
+        let ends = !rest.starts_with(|next: char| next.is_alphanumeric());
+        (letters && ends).then(|| country.to_ascii_uppercase())
+    });
+    named.unwrap_or_else(|| HOME_COUNTRY.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_prefix_finds_its_row() {
+        for (prefix, magic) in TABLE {
+            assert_eq!(Magic::of(prefix), magic);
+            assert_eq!(Magic::of(&format!("{prefix}_7f3a")), magic);
+        }
+        assert_eq!(Magic::of("tok_decline_early_1"), Magic::DeclineEarly);
+        assert_eq!(Magic::of("tok_decline_1"), Magic::Decline);
+        assert_eq!(Magic::of("9f0c21ab"), Magic::Success);
+        assert_eq!(Magic::of(""), Magic::Success);
+    }
+
+    #[test]
+    fn a_card_follows_from_its_token_and_its_id_from_the_project_too() {
+        let card = card_of_token("p1", "tok_mastercard_1");
+        assert_eq!((&*card.brand, &*card.bin, card.last4.len()), ("mastercard", "555555", 4));
+        assert_eq!(card, card_of_token("p1", "tok_mastercard_1"));
+        let elsewhere = card_of_token("p2", "tok_mastercard_1");
+        assert_eq!(card.last4, elsewhere.last4);
+        assert_ne!(card.card_id, elsewhere.card_id);
+    }
+
+    #[test]
+    fn countries_and_numbers() {
+        assert_eq!(&*card_of_token("p", "tok_country_GEO_1").country_iso3, "GEO");
+        assert_eq!(&*card_of_token("p", "tok_country_kaz").country_iso3, "KAZ");
+        for other in ["tok_country_", "tok_country_GEOR", "tok_country_é1", "tok_success"] {
+            assert_eq!(&*card_of_token("p", other).country_iso3, HOME_COUNTRY, "{other}");
+        }
+        let card = card_of_number("p", "4242424242424242").unwrap();
+        assert_eq!((&*card.brand, &*card.bin, &*card.last4), ("visa", "424242", "4242"));
+        assert!(card_of_number("p", "4242").is_none() && card_of_number("p", "4242-4242-4242-42").is_none());
+    }
+}

@@ -1,0 +1,177 @@
+//! A fake Pike: the provider's payout API with its asynchronous life of a session, signed webhooks, faults on
+//! command by magic tokens, and a ledger that says what really happened.
+//!
+//! Reading order: `http` (who calls) → `request` (what they want) → `calls` (what it does) → `machine` (what
+//! may follow what; pure) → `world` (books what follows) → `post` (time and webhooks) → `report` (the truth).
+//! `magic` is the table of destinations. Everything is kept in memory, and in `state_file` when asked to.
+//!
+//! The sandbox is the oracle of the safety tests, so it shares no code with the client or the webhook
+//! receiver: a mistake on one side must show on the other.
+
+mod args;
+mod calls;
+mod code;
+mod http;
+mod keys;
+mod ledger;
+mod machine;
+mod magic;
+mod post;
+mod report;
+mod request;
+mod scalars;
+mod session;
+mod settings;
+mod state_file;
+mod view;
+mod world;
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::{Notify, mpsc};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+pub use args::{Args, ProjectSpec};
+pub use settings::{Project, SecondStart, Settings, Timing};
+
+use crate::clock::Clock;
+use keys::{PartnerKey, SigningKey};
+use scalars::At;
+use world::{Constitution, State, World};
+
+/// How long calls under way may take to end at shutdown.
+const SHUTDOWN_GRACE: Duration = Duration::from_millis(500);
+
+/// Why a sandbox did not start, or stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum SandboxError {
+    #[error("cannot read {}", path.display())]
+    ReadFile { path: PathBuf, source: std::io::Error },
+    #[error("the state in {} cannot be understood", path.display())]
+    StateUnreadable { path: PathBuf, source: serde_json::Error },
+    #[error("cannot write the state to {}", path.display())]
+    WriteState { path: PathBuf, source: std::io::Error },
+    #[error("the sandbox's signing key cannot be used: {reason}")]
+    SigningKey { reason: String },
+    #[error("the public key of project `{project}` cannot be used: {reason}")]
+    PartnerKey { project: String, reason: String },
+    #[error("the webhook address of project `{project}` is not a URL")]
+    WebhookUrl { project: String },
+    #[error("project `{project}` is given twice")]
+    DuplicateProject { project: String },
+    #[error("the clock factor must be a number above zero")]
+    ClockFactor,
+    #[error("cannot listen on {address}")]
+    Listen { address: std::net::SocketAddr, source: std::io::Error },
+    #[error("cannot set up the client for webhooks")]
+    WebhookClient(#[source] reqwest::Error),
+    #[error("the HTTP server stopped")]
+    Serve(#[source] std::io::Error),
+}
+
+/// A running sandbox, as its parts see it.
+#[derive(Debug)]
+struct Sandbox {
+    clock: Clock,
+    partners: HashMap<String, PartnerKey>,
+    signing_key: SigningKey,
+    world: Mutex<World>,
+    /// Something is due earlier than it was.
+    agenda_changed: Notify,
+}
+
+impl Sandbox {
+    fn new(settings: &Settings, state: State) -> Result<Self, SandboxError> {
+        if !(settings.timing.clock_factor.is_finite() && settings.timing.clock_factor > 0.0) {
+            return Err(SandboxError::ClockFactor);
+        }
+        let signing_key = SigningKey::from_pem(&settings.signing_key_pem)
+            .map_err(|reason| SandboxError::SigningKey { reason })?;
+        let mut partners = HashMap::new();
+        for Project { id: project, partner_public_key_pem, webhook_url, .. } in &settings.projects {
+            let project = project.clone();
+            let key = match PartnerKey::from_pem(partner_public_key_pem) {
+                Ok(key) => key,
+                Err(reason) => return Err(SandboxError::PartnerKey { project, reason }),
+            };
+            if reqwest::Url::parse(webhook_url).is_err() {
+                return Err(SandboxError::WebhookUrl { project });
+            }
+            if partners.insert(project.clone(), key).is_some() {
+                return Err(SandboxError::DuplicateProject { project });
+            }
+        }
+        let world = Mutex::new(World::new(Constitution::of(settings), state));
+        Ok(Self { clock: Clock, partners, signing_key, world, agenda_changed: Notify::new() })
+    }
+
+    fn now(&self) -> At {
+        At::from(self.clock.now())
+    }
+
+    /// The world, locked. A panic elsewhere leaves it usable: every step books its effects before it ends.
+    fn world(&self) -> MutexGuard<'_, World> {
+        self.world.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Runs `payoutd sandbox` until `shutdown`.
+///
+/// # Errors
+/// When a key or the state cannot be read, the address cannot be had, or the state cannot be saved.
+pub async fn run(args: Args, shutdown: CancellationToken) -> Result<(), SandboxError> {
+    let address = args.listen;
+    let settings = Settings::try_from(args)?;
+    let listener =
+        TcpListener::bind(address).await.map_err(|source| SandboxError::Listen { address, source })?;
+    serve(settings, listener, shutdown).await
+}
+
+/// Serves on `listener` until `shutdown`; then stops at once, whatever is still due, and saves the state.
+///
+/// # Errors
+/// As for [`run`].
+pub async fn serve(
+    settings: Settings,
+    listener: TcpListener,
+    shutdown: CancellationToken,
+) -> Result<(), SandboxError> {
+    let state = settings.state_file.as_deref().map(state_file::load).transpose()?.unwrap_or_default();
+    let client = post::webhook_client(&settings.timing).map_err(SandboxError::WebhookClient)?;
+    let sandbox = Arc::new(Sandbox::new(&settings, state)?);
+
+    let mut loops = JoinSet::new();
+    let (letters, due_letters) = mpsc::unbounded_channel();
+    loops.spawn(post::pass_time(Arc::clone(&sandbox), letters));
+    loops.spawn(post::carry(Arc::clone(&sandbox), client, due_letters));
+    let (mut saver, stop_saving) = (JoinSet::new(), CancellationToken::new());
+    if let Some(path) = settings.state_file.clone() {
+        saver.spawn(state_file::keep_saving(Arc::clone(&sandbox), path, stop_saving.clone()));
+    }
+
+    tracing::debug!(projects = settings.projects.len(), "the sandbox listens");
+    let router = http::router(Arc::clone(&sandbox));
+    let server = axum::serve(listener, router).with_graceful_shutdown(shutdown.clone().cancelled_owned());
+    let grace = async {
+        shutdown.cancelled().await;
+        tokio::time::sleep(SHUTDOWN_GRACE).await;
+    };
+    let served = tokio::select! {
+        served = server.into_future() => served.map_err(SandboxError::Serve),
+        () = grace => Ok(()),
+    };
+    loops.shutdown().await;
+    stop_saving.cancel();
+    saver.join_all().await;
+    // A connection may outlive its server for a moment; what it still asks for must not get lost unseen.
+    sandbox.world().closed = true;
+    match &settings.state_file {
+        Some(path) => state_file::save_last(&sandbox, path).and(served),
+        None => served,
+    }
+}

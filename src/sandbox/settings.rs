@@ -1,0 +1,101 @@
+//! What a sandbox is told before it starts: projects, its own key, delays, limits. Built from the command
+//! line by `args`, or in code by whoever runs a sandbox inside its own process.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::ValueEnum;
+
+/// One partner project.
+#[derive(Clone, Debug)]
+pub struct Project {
+    /// The value of `X-PARTNER-PROJECT`.
+    pub id: String,
+    /// The partner's RSA public key, PEM (SPKI or PKCS#1).
+    pub partner_public_key_pem: String,
+    /// Where this project's webhooks go.
+    pub webhook_url: String,
+    /// Payouts of this project need no `session/confirm`.
+    pub auto_confirm: bool,
+}
+
+/// What a second `session/start/payout` on a session that was started does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum SecondStart {
+    /// `session_wrong_state`.
+    #[default]
+    Reject,
+    /// One more payout in the same session.
+    Add,
+}
+
+/// How long things take.
+#[derive(Clone, Debug)]
+pub struct Timing {
+    /// From start until the payout waits for its confirmation.
+    pub ready_delay: Duration,
+    /// From confirm or cancel until the outcome.
+    pub settle_delay: Duration,
+    /// In place of both for slow destinations; also how long a session stays in `error`.
+    pub slow_delay: Duration,
+    /// How long a payout waits for its confirmation.
+    pub confirm_window: Duration,
+    /// When a webhook is attempted, counted from its first attempt. The last entry is the last attempt.
+    pub webhook_retry: Vec<Duration>,
+    /// How long a webhook's answer is waited for.
+    pub webhook_timeout: Duration,
+    /// Divides `confirm_window` and `webhook_retry`; must be a positive number.
+    pub clock_factor: f64,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            ready_delay: Duration::from_millis(50),
+            settle_delay: Duration::from_millis(50),
+            slow_delay: Duration::from_secs(5),
+            confirm_window: Duration::from_secs(240 * 60),
+            webhook_retry: [0, 15, 45, 120, 300, 720, 1620].map(Duration::from_secs).to_vec(),
+            webhook_timeout: Duration::from_secs(10),
+            clock_factor: 1.0,
+        }
+    }
+}
+
+impl Timing {
+    /// `duration` on the accelerated clock. What does not fit a duration any more never comes.
+    #[must_use]
+    pub fn scaled(&self, duration: Duration) -> Duration {
+        Duration::try_from_secs_f64(duration.as_secs_f64() / self.clock_factor).unwrap_or(Duration::MAX)
+    }
+}
+
+/// A sandbox, before it runs.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub projects: Vec<Project>,
+    /// The sandbox's own RSA private key, PEM (PKCS#8 or PKCS#1); signs the webhooks.
+    pub signing_key_pem: String,
+    /// Where the state survives a restart; none keeps it in memory only.
+    pub state_file: Option<PathBuf>,
+    pub timing: Timing,
+    /// Prefunding of each project per upper-case currency, minor units; a currency not named is unlimited.
+    pub balances: BTreeMap<String, i64>,
+    pub second_start: SecondStart,
+}
+
+impl Settings {
+    /// Default timing, unlimited balances, no state file.
+    #[must_use]
+    pub fn new(projects: Vec<Project>, signing_key_pem: String) -> Self {
+        Self {
+            projects,
+            signing_key_pem,
+            state_file: None,
+            timing: Timing::default(),
+            balances: BTreeMap::new(),
+            second_start: SecondStart::default(),
+        }
+    }
+}

@@ -1,0 +1,260 @@
+//! Everything the sandbox knows, behind one lock: sessions, webhooks under way, used idempotency keys, the
+//! ledger, and the agenda of what is due. Calls and the passing of time go through `machine`; what follows
+//! from its steps is booked here. No I/O and no RSA, so the lock is held for microseconds.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::code::Code;
+use super::ledger::{Event, Ledger, Page, What};
+use super::machine::{self, Direction, Effect, Funds, Input, Rules, WebhookKind};
+use super::scalars::{Amount, At, Digest, SessionId};
+use super::session::Session;
+use super::settings::{SecondStart, Settings, Timing};
+use super::view;
+
+/// A session with its page in the ledger.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Record {
+    pub session: Session,
+    pub page: Page,
+}
+
+/// A webhook under way.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Delivery {
+    pub session: SessionId,
+    pub project: Box<str>,
+    pub kind: WebhookKind,
+    pub body: String,
+    /// Known from the first attempt on.
+    pub signature: Option<String>,
+    /// Attempts that failed.
+    pub failures: u32,
+    pub born: At,
+    pub due: At,
+}
+
+/// What survives a restart.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct State {
+    pub sessions: HashMap<SessionId, Record>,
+    pub deliveries: BTreeMap<u64, Delivery>,
+    pub next_delivery: u64,
+    pub used_keys: HashSet<Digest>,
+    pub ledger: Ledger,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Job {
+    Session(SessionId),
+    Delivery(u64),
+}
+
+/// What of a project the world needs.
+#[derive(Clone, Debug)]
+pub struct Terms {
+    pub webhook_url: Arc<str>,
+    pub auto_confirm: bool,
+}
+
+/// The part of the settings that decides.
+#[derive(Debug)]
+pub struct Constitution {
+    timing: Timing,
+    second_start: SecondStart,
+    balances: BTreeMap<String, i64>,
+    projects: HashMap<Box<str>, Terms>,
+}
+
+impl Constitution {
+    #[must_use]
+    pub fn of(settings: &Settings) -> Self {
+        let terms = settings.projects.iter().map(|project| {
+            let webhook_url = Arc::from(project.webhook_url.as_str());
+            (project.id.as_str().into(), Terms { webhook_url, auto_confirm: project.auto_confirm })
+        });
+        Self {
+            projects: terms.collect(),
+            timing: settings.timing.clone(),
+            second_start: settings.second_start,
+            balances: settings.balances.clone(),
+        }
+    }
+
+    /// Where the project's webhooks go; `None` when it is not served any more.
+    #[must_use]
+    pub fn webhook_url(&self, project: &str) -> Option<Arc<str>> {
+        self.projects.get(project).map(|terms| Arc::clone(&terms.webhook_url))
+    }
+
+    /// When the attempt after `failures` failed ones is due; `None` after the last one.
+    pub(super) fn attempt_due(&self, born: At, failures: u32) -> Option<At> {
+        let wait = self.timing.webhook_retry.get(usize::try_from(failures).ok()?)?;
+        Some(born.after(self.timing.scaled(*wait)))
+    }
+
+    fn rules(&self, project: &str) -> Rules<'_> {
+        let auto_confirm = self.projects.get(project).is_some_and(|terms| terms.auto_confirm);
+        Rules { timing: &self.timing, second_start: self.second_start, auto_confirm }
+    }
+}
+
+/// The wallet of one project: its prefunding less what the ledger says is gone.
+struct Wallet<'a> {
+    balances: &'a BTreeMap<String, i64>,
+    ledger: &'a Ledger,
+    project: &'a str,
+}
+
+impl Funds for Wallet<'_> {
+    fn cover(&self, amount: &Amount) -> bool {
+        let currency = amount.currency.upper();
+        let Some(balance) = self.balances.get(&currency) else { return true };
+        let spent = self.ledger.totals.get(self.project).map_or(0, |totals| totals.spent(&currency));
+        i128::from(amount.minor) <= i128::from(*balance) - spent
+    }
+}
+
+/// The state with its agenda.
+#[derive(Debug)]
+pub struct World {
+    pub state: State,
+    pub constitution: Constitution,
+    pub(super) agenda: BTreeSet<(At, Job)>,
+    /// Set by every change, cleared by whoever saves the state.
+    pub dirty: bool,
+    /// The state was saved for the last time: nothing may change it any more.
+    pub closed: bool,
+}
+
+impl World {
+    /// Takes a state up where it was left: everything open is due when it was due.
+    #[must_use]
+    pub fn new(constitution: Constitution, state: State) -> Self {
+        let mut agenda = BTreeSet::new();
+        for (id, record) in &state.sessions {
+            agenda.extend(record.session.next_due().map(|due| (due, Job::Session(*id))));
+        }
+        agenda.extend(state.deliveries.iter().map(|(id, delivery)| (delivery.due, Job::Delivery(*id))));
+        Self { state, constitution, agenda, dirty: false, closed: false }
+    }
+
+    /// When something is due next.
+    #[must_use]
+    pub fn next_due(&self) -> Option<At> {
+        self.agenda.first().map(|(due, _)| *due)
+    }
+
+    /// Lets up to `limit` due things happen; returns the webhooks that are to be attempted now. They are off
+    /// the agenda until their attempt is booked.
+    pub fn pass(&mut self, now: At, limit: usize) -> Vec<u64> {
+        let mut letters = Vec::new();
+        if self.closed {
+            return letters;
+        }
+        for _ in 0..limit {
+            let Some((due, job)) = self.agenda.first().copied().filter(|(due, _)| *due <= now) else { break };
+            self.dirty = true;
+            match job {
+                // The tick takes the entry off the agenda, for it moves the session's due time.
+                Job::Session(id) => self.tick(id, now),
+                Job::Delivery(id) => {
+                    self.agenda.remove(&(due, job));
+                    letters.push(id);
+                }
+            }
+        }
+        letters
+    }
+
+    /// Brings a session up to `now`, so that a call that comes late finds what the clock has decided.
+    pub(super) fn catch_up(&mut self, id: SessionId, now: At) {
+        while self.state.sessions.get(&id).and_then(|r| r.session.next_due()).is_some_and(|due| due <= now) {
+            self.tick(id, now);
+        }
+    }
+
+    fn tick(&mut self, id: SessionId, now: At) {
+        // A tick is never refused.
+        let _: Result<(), Code> = self.step(id, Input::Tick, now);
+    }
+
+    /// One step of a session of ours, with all that follows from it. An unknown id is an invalid request.
+    pub(super) fn step(&mut self, id: SessionId, input: Input, now: At) -> Result<(), Code> {
+        let record = self.state.sessions.get_mut(&id).ok_or(Code::InvalidRequest)?;
+        let session = &mut record.session;
+        let due_before = session.next_due();
+        let wallet = Wallet {
+            balances: &self.constitution.balances,
+            ledger: &self.state.ledger,
+            project: &session.project.clone(),
+        };
+        let rules = self.constitution.rules(wallet.project);
+        let effects = machine::step(session, input, rules, &wallet, now)?;
+        let due_after = session.next_due();
+        if due_before != due_after {
+            due_before.map(|due| self.agenda.remove(&(due, Job::Session(id))));
+            self.agenda.extend(due_after.map(|due| (due, Job::Session(id))));
+        }
+        for effect in effects {
+            self.follow(id, effect, now);
+        }
+        Ok(())
+    }
+
+    /// Books an effect: a line in the ledger, a sum, a webhook on its way.
+    fn follow(&mut self, id: SessionId, effect: Effect, now: At) {
+        let Some(Record { session, page }) = self.state.sessions.get_mut(&id) else { return };
+        match effect {
+            Effect::Changed { payout } => {
+                let payout = payout.and_then(|place| session.payouts.get(place));
+                let error = payout.map_or(session.error, |payout| payout.error().or(session.error));
+                let payout = payout.map(|payout| (payout.id, payout.status()));
+                let what = What::Change { session_status: session.status, payout, error };
+                page.append(Event { at: now, what });
+            }
+            Effect::Money { payout: place, direction } => {
+                let Some(payout) = session.payouts.get(place) else { return };
+                let (payout, amount) = (payout.id, payout.amount.clone());
+                let totals = self.state.ledger.totals_of(&session.project);
+                totals.count_money(direction, &amount);
+                if direction == Direction::Out {
+                    totals.paid_sessions += u64::from(page.paid_times == 0);
+                    page.paid_times += 1;
+                }
+                page.append(Event { at: now, what: What::Money { payout, direction, amount } });
+            }
+            Effect::Webhook { payout, kind } => {
+                let destination = match payout {
+                    Some(place) => session.payouts.get(place).map(|payout| &payout.destination),
+                    None => session.draft.destination.as_ref(),
+                };
+                let copies = destination.map_or(1, |to| to.magic.script().webhook_copies);
+                let delivery = Delivery {
+                    session: id,
+                    project: session.project.clone(),
+                    kind,
+                    body: view::webhook(session, kind),
+                    signature: None,
+                    failures: 0,
+                    born: now,
+                    due: now,
+                };
+                (0..copies).for_each(|_| self.post(delivery.clone()));
+            }
+        }
+    }
+
+    fn post(&mut self, mut delivery: Delivery) {
+        // An empty schedule means that webhooks are switched off.
+        let Some(due) = self.constitution.attempt_due(delivery.born, 0) else { return };
+        delivery.due = due;
+        let id = self.state.next_delivery;
+        self.state.next_delivery += 1;
+        self.agenda.insert((due, Job::Delivery(id)));
+        self.state.deliveries.insert(id, delivery);
+    }
+}

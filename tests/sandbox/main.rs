@@ -1,0 +1,12 @@
+//! The sandbox over raw HTTP: a partner with its own signing and a webhook receiver with its own
+//! verification against the contract. None of our client's code is in here.
+
+#![expect(clippy::unwrap_used, reason = "a test may; clippy does not see that its support is part of it")]
+
+mod destinations;
+mod flow;
+mod ledger;
+mod refusals;
+mod restart;
+mod support;
+mod webhooks;
