@@ -1,3 +1,276 @@
-//! The command line.
+//! The command line: which part of payoutd this process is.
 
-fn main() {}
+use anyhow::{Context, Result};
+use clap::{Parser, Subcommand};
+use payoutd::{
+    api::auth::{self, Scope},
+    app,
+    config::{self, Config},
+    dev::{self, DevArgs},
+    domain::id::ProjectId,
+    keys::{self, ForSandbox},
+    sandbox,
+    store::{
+        api_keys, pool,
+        rules::{self, Switch},
+    },
+    telemetry::{self, LogFormat},
+};
+use secrecy::ExposeSecret;
+use std::{collections::BTreeSet, ffi::OsString, path::PathBuf, process::ExitCode, time::Duration};
+use tokio_util::sync::CancellationToken;
+
+/// Pays out to people's cards through Pike: never twice, never lost, never against the rules.
+#[derive(Parser)]
+#[command(name = "payoutd", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the service: REST API, webhooks, workers, administration
+    Serve {
+        /// Settings file; config/default.toml lists every setting
+        #[arg(long, env = "PAYOUTD_CONFIG")]
+        config: PathBuf,
+    },
+    /// Everything on this machine: private Postgres, sandbox, service, sample payouts
+    Dev(DevArgs),
+    /// Run Pike's sandbox
+    Sandbox(sandbox::Args),
+    /// Bring the database up to date
+    Migrate {
+        #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+        database_url: String,
+    },
+    /// Check settings, rules and key files; name everything that is wrong
+    CheckConfig {
+        #[arg(long, env = "PAYOUTD_CONFIG")]
+        config: PathBuf,
+    },
+    /// Keys and secrets
+    Keys {
+        #[command(subcommand)]
+        command: KeysCommand,
+    },
+    /// Throw the switch for confirms, for everybody or for one project; effective with this command's return
+    Confirms {
+        #[arg(value_enum)]
+        position: Position,
+        /// Why; kept with the change
+        #[arg(long)]
+        reason: String,
+        /// Only this project
+        #[arg(long)]
+        project: Option<String>,
+        #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+        database_url: String,
+    },
+    /// Ask a running payoutd whether it is ready; exit code 0 if so
+    Health {
+        #[arg(long, default_value = "http://127.0.0.1:8082/readyz")]
+        url: String,
+    },
+    /// Run a command with a temporary Postgres in PAYOUTD_TEST_POSTGRES
+    #[command(hide = true)]
+    WithPostgres {
+        #[arg(trailing_var_arg = true, required = true)]
+        command: Vec<OsString>,
+    },
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Position {
+    On,
+    Off,
+}
+
+#[derive(Subcommand)]
+enum KeysCommand {
+    /// Generate the RSA key pair for Pike and the notification secret
+    Generate {
+        /// Directory to write into; existing files are never overwritten
+        #[arg(long)]
+        out: PathBuf,
+        /// Also what the sandbox needs to play Pike
+        #[arg(long)]
+        sandbox: bool,
+    },
+    /// Make the secret that a gateway signs webhooks with (scheme hmac-sha256)
+    WebhookSecret {
+        /// File to write; never overwritten
+        #[arg(long)]
+        out: PathBuf,
+    },
+    /// Create an API key for a project; its secret is shown once
+    Api {
+        #[arg(long)]
+        project: String,
+        /// What the key is for
+        #[arg(long)]
+        name: String,
+        /// read, write, approve, operate
+        #[arg(long, value_delimiter = ',', required = true)]
+        scopes: Vec<String>,
+        #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+        database_url: String,
+    },
+    /// Revoke an API key at once and for good
+    Revoke {
+        /// The part between the two underscores of the key
+        id: String,
+        #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+        database_url: String,
+    },
+}
+
+fn main() -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("payoutd: the runtime cannot start: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(run(Cli::parse().command)) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("payoutd: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(command: Command) -> Result<ExitCode> {
+    match command {
+        Command::Serve { config } => serve(&config).await?,
+        Command::Dev(args) => dev::run(args, stop_on_signal()?).await?,
+        Command::Sandbox(args) => {
+            telemetry::start_logs(LogFormat::Json, &log_filter());
+            sandbox::run(args, stop_on_signal()?).await?;
+        }
+        Command::Migrate { database_url } => migrate(&database_url).await?,
+        Command::CheckConfig { config } => println!("{}", config::check(Some(&config), &environment)?),
+        Command::Keys { command } => run_keys(command).await?,
+        Command::Confirms { position, reason, project, database_url } => {
+            confirms(position, &reason, project, &database_url).await?;
+        }
+        Command::Health { url } => return health(&url).await,
+        Command::WithPostgres { command } => return dev::with_postgres(command).await,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+fn log_filter() -> String {
+    environment("PAYOUTD_LOG").unwrap_or_else(|| "info".to_owned())
+}
+
+async fn serve(path: &std::path::Path) -> Result<()> {
+    let config = Config::load(Some(path), &environment)?;
+    let format = match config.log.format {
+        config::LogFormat::Json => LogFormat::Json,
+        config::LogFormat::Text => LogFormat::Text,
+    };
+    telemetry::start_logs(format, &config.log.level);
+    let stop = stop_on_signal()?;
+    let running = app::start(config).await?;
+    let stopper = running.stopper();
+    tokio::spawn(async move {
+        stop.cancelled().await;
+        stopper.cancel();
+    });
+    running.wait().await
+}
+
+async fn migrate(url: &str) -> Result<()> {
+    let pool = pool::connect(url, 1).await?;
+    pool::MIGRATIONS.run(&pool).await.context("applying the migrations")?;
+    println!("the database is up to date");
+    Ok(())
+}
+
+async fn run_keys(command: KeysCommand) -> Result<()> {
+    match command {
+        KeysCommand::Generate { out, sandbox } => {
+            let whom = if sandbox { ForSandbox::Yes } else { ForSandbox::No };
+            for file in keys::generate(&out, whom)? {
+                println!("wrote {}", file.display());
+            }
+        }
+        KeysCommand::WebhookSecret { out } => {
+            keys::write_secret(&out, &keys::new_webhook_secret()?)?;
+            println!("wrote {}", out.display());
+        }
+        KeysCommand::Api { project, name, scopes, database_url } => {
+            let unknown = |scope: &str| format!("{scope} is not a scope: read, write, approve or operate");
+            let scopes = scopes
+                .iter()
+                .map(|scope| Scope::from_code(scope).with_context(|| unknown(scope)))
+                .collect::<Result<BTreeSet<_>>>()?;
+            let (key, secret) = auth::generate(&ProjectId(project), &name, &scopes);
+            let mut tx = pool::connect(&database_url, 1).await?.begin().await?;
+            api_keys::insert(&mut tx, &key).await?;
+            tx.commit().await?;
+            println!("{}", secret.expose_secret());
+            eprintln!("shown once: only its hash is stored");
+        }
+        KeysCommand::Revoke { id, database_url } => {
+            let mut tx = pool::connect(&database_url, 1).await?.begin().await?;
+            let revoked = api_keys::revoke(&mut tx, &id).await?;
+            tx.commit().await?;
+            anyhow::ensure!(revoked, "there is no live API key {id}");
+            println!("revoked {id}");
+        }
+    }
+    Ok(())
+}
+
+async fn confirms(position: Position, reason: &str, project: Option<String>, url: &str) -> Result<()> {
+    let scope = project.as_deref().unwrap_or(rules::EVERYWHERE);
+    let (switch, word) = match position {
+        Position::On => (Switch::On, "on"),
+        Position::Off => (Switch::Off, "off"),
+    };
+    let mut tx = pool::connect(url, 1).await?.begin().await?;
+    if let Some(project) = project.as_ref().map(|name| ProjectId(name.clone())) {
+        let known = api_keys::is_known(&mut tx, &project).await?;
+        anyhow::ensure!(known, "no API key has ever been made for a project {project}: nothing was switched");
+    }
+    rules::set_confirms(&mut tx, scope, switch, "command line", reason).await?;
+    tx.commit().await?;
+    println!("confirms are {word} for {}", project.as_deref().unwrap_or("everybody"));
+    Ok(())
+}
+
+async fn health(url: &str) -> Result<ExitCode> {
+    let http = reqwest::Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
+        .timeout(Duration::from_secs(2))
+        .build()?;
+    let ready = http.get(url).send().await.is_ok_and(|response| response.status().is_success());
+    Ok(if ready { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// A token that SIGINT and SIGTERM cancel.
+fn stop_on_signal() -> Result<CancellationToken> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let stop = CancellationToken::new();
+    let token = stop.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        token.cancel();
+    });
+    Ok(stop)
+}

@@ -1,0 +1,341 @@
+//! The composition root: settings in, a running payoutd out. Puts the rooms together and takes them apart
+//! again in the right order; decides nothing.
+
+use crate::{
+    admin::{self, AdminState},
+    api::{self, ApiState},
+    clock::Clock,
+    config::{self, Config, WebhookScheme},
+    domain::id::ProjectId,
+    engine::{Core, Engine, Wake},
+    http::{self, Limits},
+    notify::{Endpoint, Notifier, PrivateAddresses, Secret},
+    pike::{ApiVersion, Pike, PikeProject, PikeSettings, sign::Signer},
+    store::{pool, rules},
+    telemetry,
+    webhook::{self, Verifier, WebhookState},
+    worker::{
+        effects::{EffectSettings, Effects},
+        inbox::{Inbox, InboxSettings},
+        notify::{Notifications, NotifySettings},
+        repeat,
+        sweep::Sweep,
+    },
+};
+use anyhow::{Context, Result};
+use axum::Router;
+use secrecy::ExposeSecret;
+use sqlx::PgPool;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    sync::Arc,
+    time::Duration,
+};
+use tokio::{
+    net::TcpListener,
+    sync::Notify,
+    task::{JoinHandle, JoinSet},
+};
+use tokio_util::sync::CancellationToken;
+
+/// Connections kept for webhooks alone, so that nothing else can keep Pike waiting.
+const WEBHOOK_CONNECTIONS: u32 = 3;
+/// Connections kept for what callers read, so that slow lists cannot keep outcomes from being recorded.
+const READ_CONNECTIONS: u32 = 8;
+/// How often the figures of unfinished payouts are read.
+const BACKLOG_EVERY: Duration = Duration::from_secs(5);
+/// How often the sweeper looks for due payouts, and every worker for work it was not woken for.
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
+/// How long answers about a process that has stopped otherwise may take.
+const ADMIN_GRACE: Duration = Duration::from_secs(1);
+
+/// A running payoutd.
+pub struct Running {
+    pub api: SocketAddr,
+    pub webhook: SocketAddr,
+    pub admin: SocketAddr,
+    stop: CancellationToken,
+    whole: JoinHandle<Result<()>>,
+}
+
+impl Running {
+    /// Asks it to stop; `wait` tells when it has.
+    #[must_use]
+    pub fn stopper(&self) -> CancellationToken {
+        self.stop.clone()
+    }
+
+    /// Waits until it has stopped, by request or because a part of it failed.
+    ///
+    /// # Errors
+    /// The part's failure.
+    pub async fn wait(self) -> Result<()> {
+        self.whole.await.context("the main task died")?
+    }
+}
+
+/// Connects, checks, binds and starts everything. Returns once it is ready for work.
+///
+/// # Errors
+/// Whatever keeps it from running: said before anything is accepted.
+pub async fn start(config: Config) -> Result<Running> {
+    let metrics = telemetry::start_metrics().context("metrics")?;
+    let url = config.database.url.expose_secret();
+    let pool = pool::connect(url, config.database.max_connections).await.context("connecting to Postgres")?;
+    let webhook_pool = pool::connect(url, WEBHOOK_CONNECTIONS).await.context("connecting to Postgres")?;
+    let read_pool = pool::connect(url, READ_CONNECTIONS).await.context("connecting to Postgres")?;
+    pool::check(&pool).await?;
+    let (rule_set, rule_text) = config::rules::load(&config.rules.file)?;
+    let mut tx = pool.begin().await?;
+    rules::remember(&mut tx, &rule_set.version, &rule_text).await.context("storing the rule set")?;
+    tx.commit().await?;
+
+    let (wake, inbox_wake) = (Wake::default(), Arc::new(Notify::new()));
+    let core = Core { pool: pool.clone(), policy: config.policy(), rules: rule_set, wake: wake.clone() };
+    let parts = Parts { engine: Engine::start(core), pool, webhook_pool, read_pool, wake, inbox_wake };
+    let listeners = Listeners::bind(&config).await?;
+    let (api, webhook, admin) = (listeners.api.addr, listeners.webhook.addr, listeners.admin.addr);
+    let stop = CancellationToken::new();
+    let admin_router =
+        admin::router(AdminState { pool: parts.pool.clone(), metrics, stopping: stop.clone() });
+    let routers = [
+        (listeners.api.listener, parts.api(&config)),
+        (listeners.webhook.listener, parts.webhook(&config)?),
+        (listeners.admin.listener, admin_router),
+    ];
+    let effects = parts.effects(&config)?;
+    let halt = CancellationToken::new();
+    let workers = parts.workers(&config, &effects, &halt)?;
+    tracing::info!(%api, %webhook, %admin, "payoutd is ready");
+    let whole = tokio::spawn(run(
+        routers,
+        workers,
+        effects,
+        Stopping { asked: stop.clone(), halt, config: config.shutdown },
+    ));
+    Ok(Running { api, webhook, admin, stop, whole })
+}
+
+/// How it stops: `asked` ends readiness; after the drain `halt` ends claiming and accepting.
+struct Stopping {
+    asked: CancellationToken,
+    halt: CancellationToken,
+    config: config::Shutdown,
+}
+
+/// Serves until stopped. Readiness ends first, then claiming and accepting; then what is under way gets
+/// `grace` to finish, and what does not is left to its lease. The admin listener stays to the end, so that
+/// operators can see a process that is stopping, and why it takes long.
+async fn run(
+    [api, webhook, admin]: [(TcpListener, Router); 3],
+    mut workers: JoinSet<&'static str>,
+    effects: Effects,
+    stopping: Stopping,
+) -> Result<()> {
+    let Stopping { asked, halt, config: config::Shutdown { drain, grace } } = stopping;
+    let mut servers = JoinSet::new();
+    for (listener, router) in [api, webhook] {
+        servers.spawn(http::serve(listener, router, Limits::default(), halt.clone(), grace));
+    }
+    let (admin_stop, (listener, router)) = (CancellationToken::new(), admin);
+    let mut admin =
+        tokio::spawn(http::serve(listener, router, Limits::default(), admin_stop.clone(), ADMIN_GRACE));
+    let failure = tokio::select! {
+        biased;
+        () = asked.cancelled() => None,
+        Some(ended) = workers.join_next() => Some(format!("a worker ended: {ended:?}")),
+        Some(ended) = servers.join_next() => Some(format!("a listener ended: {ended:?}")),
+        ended = &mut admin => Some(format!("the admin listener ended: {ended:?}")),
+    };
+    asked.cancel();
+    if failure.is_none() {
+        tokio::time::sleep(drain).await;
+    }
+    halt.cancel();
+    effects.stop_claiming();
+    tracing::info!(grace = ?grace, "stopping: finishing what is under way");
+    let finished = tokio::time::timeout(grace, async {
+        while workers.join_next().await.is_some() {}
+        effects.finish().await;
+        while servers.join_next().await.is_some() {}
+    });
+    if finished.await.is_err() {
+        tracing::warn!("not everything finished in time; the rest is left to its leases");
+    }
+    admin_stop.cancel();
+    if !admin.is_finished() {
+        // Whatever it has to say now, nobody depends on it.
+        let _ = admin.await;
+    }
+    tracing::info!("payoutd has stopped");
+    failure.map_or(Ok(()), |why| Err(anyhow::anyhow!(why)))
+}
+
+struct Bound {
+    listener: TcpListener,
+    addr: SocketAddr,
+}
+
+struct Listeners {
+    api: Bound,
+    webhook: Bound,
+    admin: Bound,
+}
+
+impl Listeners {
+    async fn bind(config: &Config) -> Result<Self> {
+        let bind = async |key: &str, addr: SocketAddr| {
+            let listener = TcpListener::bind(addr)
+                .await
+                .with_context(|| format!("{key}.listen: {addr} cannot be listened on"))?;
+            let addr = listener.local_addr()?;
+            Ok::<_, anyhow::Error>(Bound { listener, addr })
+        };
+        Ok(Self {
+            api: bind("api", config.api.listen).await?,
+            webhook: bind("webhook", config.webhook.listen).await?,
+            admin: bind("admin", config.admin.listen).await?,
+        })
+    }
+}
+
+/// What the rooms share.
+struct Parts {
+    engine: Engine,
+    pool: PgPool,
+    webhook_pool: PgPool,
+    read_pool: PgPool,
+    wake: Wake,
+    inbox_wake: Arc<Notify>,
+}
+
+impl Parts {
+    fn api(&self, config: &Config) -> Router {
+        let projects: BTreeSet<ProjectId> = config.projects.keys().cloned().map(ProjectId).collect();
+        api::router(ApiState {
+            engine: self.engine.clone(),
+            pool: self.read_pool.clone(),
+            projects: Arc::new(projects),
+        })
+    }
+
+    fn webhook(&self, config: &Config) -> Result<Router> {
+        let mut verifiers = BTreeMap::new();
+        for (name, project) in &config.projects {
+            let header = &project.webhook_signature_header;
+            let verifier = match &project.webhook {
+                WebhookScheme::PikeRsaSha256 { public_keys } => Verifier::pike_rsa(header, public_keys),
+                WebhookScheme::HmacSha256 { secret } => {
+                    Verifier::hmac(header, secret.expose_secret().as_bytes())
+                }
+            };
+            let verifier = verifier.with_context(|| format!("projects.{name}: webhook keys"))?;
+            verifiers.insert(ProjectId(name.clone()), verifier);
+        }
+        Ok(webhook::router(WebhookState {
+            verifiers: Arc::new(verifiers),
+            intake: webhook::intake(self.webhook_pool.clone()),
+            wake: Arc::clone(&self.inbox_wake),
+        }))
+    }
+
+    fn effects(&self, config: &Config) -> Result<Effects> {
+        let settings = EffectSettings {
+            lease: config.effects.lease,
+            retry_first: config.effects.retry_first,
+            retry_longest: config.effects.retry_longest,
+            max_in_flight: config.pike.max_in_flight,
+        };
+        Ok(Effects::new(self.pool.clone(), self.engine.clone(), Arc::new(pike(config)?), settings))
+    }
+
+    fn workers(
+        &self,
+        config: &Config,
+        effects: &Effects,
+        stop: &CancellationToken,
+    ) -> Result<JoinSet<&'static str>> {
+        let settings = InboxSettings { lease: config.inbox.lease, orphan_for: config.inbox.orphan_for };
+        let inbox = Inbox::new(self.pool.clone(), self.engine.clone(), settings);
+        let sweep = Sweep::new(self.pool.clone(), self.engine.clone());
+        let notifications = self.notifications(config)?;
+        let idle = config.effects.idle_poll;
+        let mut workers = JoinSet::new();
+        let (effects, wake, token) = (effects.clone(), Arc::clone(&self.wake.effects), stop.clone());
+        workers.spawn(async move {
+            repeat(idle, wake, token, || effects.start_some()).await;
+            "effects"
+        });
+        let (wake, token) = (Arc::clone(&self.inbox_wake), stop.clone());
+        workers.spawn(async move {
+            repeat(idle, wake, token, || inbox.run_once()).await;
+            "inbox"
+        });
+        let (wake, token) = (Arc::clone(&self.wake.notifications), stop.clone());
+        workers.spawn(async move {
+            repeat(idle, wake, token, || notifications.run_once()).await;
+            "notifications"
+        });
+        let (sweeper, token) = (sweep.clone(), stop.clone());
+        workers.spawn(async move {
+            repeat(SWEEP_EVERY, Arc::default(), token, || sweeper.round()).await;
+            "sweep"
+        });
+        let token = stop.clone();
+        workers.spawn(async move {
+            repeat(BACKLOG_EVERY, Arc::default(), token, || sweep.export_backlog()).await;
+            "backlog"
+        });
+        Ok(workers)
+    }
+
+    fn notifications(&self, config: &Config) -> Result<Notifications> {
+        let settings = &config.notifications;
+        let private = match settings.allow_private_addresses {
+            true => PrivateAddresses::Allowed,
+            false => PrivateAddresses::Refused,
+        };
+        let mut endpoints = BTreeMap::new();
+        for (name, project) in &config.projects {
+            let Some(target) = &project.notify else { continue };
+            let secret = Secret::parse(target.secret.expose_secret())
+                .with_context(|| format!("projects.{name}.notify_secret_file"))?;
+            endpoints.insert(ProjectId(name.clone()), Endpoint { url: target.url.clone(), secret });
+        }
+        let notifier = Notifier::new(endpoints, settings.timeout, private)?;
+        let settings = NotifySettings {
+            // A delivery is bounded by its time-out, so a lease of three is never lost by a live worker.
+            lease: settings.timeout * 3,
+            retry_first: settings.retry_first,
+            retry_longest: settings.retry_longest,
+            give_up_after: settings.give_up_after,
+        };
+        Ok(Notifications::new(self.pool.clone(), Arc::new(notifier), Clock, settings))
+    }
+}
+
+fn pike(config: &Config) -> Result<Pike> {
+    let settings = PikeSettings {
+        base_url: config.pike.base_url.trim_end_matches('/').to_owned(),
+        version: match config.pike.api_version {
+            config::ApiVersion::V1 => ApiVersion::V1,
+            config::ApiVersion::V2 => ApiVersion::V2,
+        },
+        connect_timeout: config.pike.connect_timeout,
+        total_timeout: config.pike.total_timeout,
+        max_response_bytes: config.pike.max_response_bytes,
+    };
+    let mut projects = BTreeMap::new();
+    for (name, project) in &config.projects {
+        let signer = Signer::from_pem(project.signing_key.expose_secret())
+            .with_context(|| format!("projects.{name}.signing_key_file"))?;
+        let identity = PikeProject {
+            pike_project: project.pike_project.clone(),
+            submerchant: project.submerchant.clone(),
+            signer,
+        };
+        projects.insert(ProjectId(name.clone()), identity);
+    }
+    Ok(Pike::new(settings, projects)?)
+}
