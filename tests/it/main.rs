@@ -1,0 +1,23 @@
+//! payoutd as a whole: real Postgres, real HTTP, the sandbox behind it. Every test has a world of its own and
+//! asks three witnesses: the sandbox's ledger, the API, and the payout's history.
+
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod access;
+mod bad_input;
+mod cancels;
+mod commands;
+mod creating;
+mod faults;
+mod notifications;
+mod operations;
+mod outcomes;
+mod process;
+mod receiver;
+mod relay;
+mod rules;
+mod sink;
+mod world;
