@@ -1,0 +1,386 @@
+//! One history: the books, a Pike, a network that loses, delays, repeats and reorders, workers that die or
+//! freeze, callers with wishes, and a clock. Whatever is sent is checked on Pike's side when it arrives.
+
+use crate::{
+    books::{Books, CREATOR, EPOCH, Effect, Terms},
+    bug::Bug,
+    pike::{Manners, Pike},
+    rng::Rng,
+    tally::{Fault, Tally},
+};
+use payoutd::domain::{
+    effect::EffectKind,
+    event::{Command, Event, Observation, Outcome},
+    id::SessionId,
+    permit::PermitKind,
+    provider::ProviderError,
+    session::SessionReport,
+    state::State,
+};
+use time::{Duration, OffsetDateTime};
+
+/// A broken promise.
+pub type Broken = &'static str;
+
+/// A request on the wire: sent, and nobody can call it back.
+#[derive(Debug)]
+struct Request {
+    claim: Effect,
+    session: Option<SessionId>,
+}
+
+#[derive(Debug)]
+pub struct Scene<'a> {
+    pub books: Books<'a>,
+    pub pike: Pike,
+    pub tally: Tally,
+    pub now: OffsetDateTime,
+    rng: Rng,
+    wire: Vec<Request>,
+    answers: Vec<(Effect, Outcome)>,
+    webhooks: Vec<SessionReport>,
+    /// Workers that sent a request and wait.
+    waiting: Vec<Effect>,
+    /// Pike or the network told something that is not so: anomalies are to be expected.
+    lied: bool,
+    liar: bool,
+    broken: Option<Broken>,
+    pub trace: Option<Vec<String>>,
+}
+
+impl<'a> Scene<'a> {
+    pub fn new(seed: u64, terms: &'a Terms, bug: Option<Bug>) -> Self {
+        let mut rng = Rng::new(seed);
+        let minor = [1_000, 1_000, 1_000, 600_000, 2_000_000][rng.place(5).unwrap()];
+        let liar = rng.percent(15);
+        let manners = Manners {
+            second_start_adds: rng.percent(50),
+            early_cancel: rng.percent(50),
+            misreads: liar && rng.percent(50),
+        };
+        // Sending a start again is for a Pike that is known to refuse the second one.
+        let resend = !manners.second_start_adds && rng.percent(50);
+        let policy = if resend { &terms.same_session } else { &terms.never };
+        let mut tally = Tally::default();
+        tally.state(&State::Accepted);
+        Self {
+            books: Books::open(minor, policy, &terms.rules, bug),
+            pike: Pike::new(manners),
+            tally,
+            now: EPOCH,
+            rng,
+            wire: vec![],
+            answers: vec![],
+            webhooks: vec![],
+            waiting: vec![],
+            lied: manners.misreads,
+            liar,
+            broken: None,
+            trace: None,
+        }
+    }
+
+    /// The whole history: trouble, then calm until everything is quiet.
+    pub fn play(&mut self) -> Result<(), Broken> {
+        let steps = 20 + self.rng.below(100);
+        for _ in 0..steps {
+            self.trouble();
+            self.judge()?;
+        }
+        crate::calm::settle(self)
+    }
+
+    fn trouble(&mut self) {
+        match self.rng.below(100) {
+            0..20 => self.work(),
+            20..40 => self.arrive(),
+            40..55 => self.answer(),
+            55..59 => self.time_out(),
+            59..62 => self.crash(),
+            62..76 => self.proceed(),
+            76..84 => self.deliver(),
+            84..95 => self.tick(),
+            95..98 => self.command(),
+            98 => {
+                let on = !self.books.confirms_on;
+                self.books.confirms_on = on;
+                self.note("switch", &on);
+            }
+            _ => self.lie(),
+        }
+    }
+
+    pub fn note(&mut self, what: &'static str, about: &dyn std::fmt::Debug) {
+        if let Some(trace) = &mut self.trace {
+            let at = (self.now - EPOCH).whole_seconds();
+            trace.push(format!("{at:>6}s {what} {about:?}"));
+        }
+    }
+
+    /// A worker claims an effect and sends it, or fails to.
+    pub fn work(&mut self) {
+        let runnable = self.books.runnable(self.now);
+        let Some(place) = self.rng.place(runnable.len()) else { return };
+        self.work_on(runnable[place], 8);
+    }
+
+    pub fn work_on(&mut self, at: usize, not_sent: u64) {
+        let (claim, interrupted) = self.books.claim(at, self.now);
+        let resend = claim.kind.repeatable()
+            || (claim.kind == EffectKind::StartPayout && self.books.has(Bug::ResendAfterCrash));
+        if interrupted && !resend {
+            self.tally.fault(Fault::Interrupted);
+            return self.record(&claim, lost("interrupted"));
+        }
+        if self.rng.percent(not_sent) {
+            self.tally.fault(Fault::NotSent);
+            return self.books.give_back(&claim);
+        }
+        self.check_sending(claim.kind);
+        self.note("send", &claim);
+        self.waiting.push(claim.clone());
+        self.wire.push(Request { claim, session: self.books.payout.state.session().cloned() });
+    }
+
+    fn check_sending(&mut self, kind: EffectKind) {
+        if self.books.payout.state.is_final() && kind != EffectKind::ReadStatus {
+            self.break_with("a call about a final payout");
+        }
+        if kind == EffectKind::StartPayout && self.books.payout.permit.is_some() {
+            self.break_with("a start after the decision about the money");
+        }
+    }
+
+    /// A request reaches Pike: any of them, however old.
+    pub fn arrive(&mut self) {
+        let Some(place) = self.rng.place(self.wire.len()) else { return };
+        let request = self.wire.swap_remove(place);
+        if self.rng.percent(8) && !self.quiet() {
+            self.tally.fault(Fault::RequestLost);
+            return self.note("request lost", &request.claim.kind);
+        }
+        if request.claim.lease.is_some_and(|end| end < self.now) {
+            self.tally.fault(Fault::LateRequest);
+        }
+        let outcome = self.receive(&request);
+        self.note("pike", &(request.claim.kind, &outcome));
+        if self.rng.percent(12) && !self.quiet() {
+            self.tally.fault(Fault::AnswerLost);
+        } else {
+            self.answers.push((request.claim, outcome));
+        }
+    }
+
+    fn receive(&mut self, request: &Request) -> Outcome {
+        let kind = request.claim.kind;
+        let Some(id) = &request.session else { return self.pike.create(self.now) };
+        match kind {
+            EffectKind::CreateSession => self.pike.create(self.now),
+            EffectKind::StartPayout => {
+                let payout = &self.books.payout;
+                let (minor, tag) = (payout.order.amount.minor(), payout.metadata_tag());
+                self.pike.start(id, minor, &tag, &mut self.rng)
+            }
+            EffectKind::Confirm => {
+                self.check_confirm(id);
+                self.pike.confirm(id, &mut self.rng)
+            }
+            EffectKind::Cancel => {
+                if self.books.permitted(PermitKind::Cancel) == 0 {
+                    self.break_with("Pike got a cancel that was never permitted");
+                }
+                self.pike.cancel(id, &mut self.rng)
+            }
+            EffectKind::ReadStatus => self.pike.status(id),
+        }
+    }
+
+    fn check_confirm(&mut self, id: &SessionId) {
+        if !self.books.may_confirm(id) {
+            return self.break_with("Pike got a confirm without a permit for that session");
+        }
+        let Some(session) = self.pike.session(id) else { return };
+        let asked = session.asked;
+        if session.payouts != [self.books.payout.order.amount.minor()] {
+            return self.break_with("Pike got a confirm for something that was not asked");
+        }
+        if !asked {
+            self.break_with("Pike got a confirm that it had not asked for");
+        }
+    }
+
+    /// An answer reaches its worker, if that still waits.
+    pub fn answer(&mut self) {
+        let Some(place) = self.rng.place(self.answers.len()) else { return };
+        let (claim, outcome) = self.answers.swap_remove(place);
+        let Some(at) = self.waiting_at(&claim) else { return };
+        let worker = self.waiting.swap_remove(at);
+        if worker.lease.is_some_and(|end| end < self.now) {
+            self.tally.fault(Fault::FrozenWorker);
+        }
+        self.record(&claim, outcome);
+    }
+
+    fn waiting_at(&self, claim: &Effect) -> Option<usize> {
+        self.waiting.iter().position(|worker| worker.id == claim.id && worker.fence == claim.fence)
+    }
+
+    fn time_out(&mut self) {
+        let Some(place) = self.rng.place(self.waiting.len()) else { return };
+        let claim = self.waiting.swap_remove(place);
+        self.tally.fault(Fault::TimedOut);
+        self.record(&claim, lost("timeout"));
+    }
+
+    fn crash(&mut self) {
+        let Some(place) = self.rng.place(self.waiting.len()) else { return };
+        let claim = self.waiting.swap_remove(place);
+        self.tally.fault(Fault::Crash);
+        self.note("crash", &claim);
+    }
+
+    fn record(&mut self, claim: &Effect, outcome: Outcome) {
+        self.note("record", &(claim.kind, &outcome));
+        let why = self.books.record(claim, outcome, self.now);
+        if self.books.recorded.iter().filter(|id| **id == claim.id).count() > 1 {
+            self.break_with("one effect's outcome was recorded twice");
+        }
+        self.applied(why);
+    }
+
+    pub fn apply(&mut self, event: &Event) {
+        let why = self.books.apply(event, self.now);
+        self.applied(why);
+    }
+
+    fn applied(&mut self, why: Option<payoutd::domain::decide::Reason>) {
+        self.tally.state(&self.books.payout.state);
+        if let Some(why) = why {
+            self.tally.reason(why);
+            self.note("  now", &(why, self.books.payout.state.clone(), self.books.payout.anomaly));
+        }
+    }
+
+    /// One of Pike's sessions goes on by itself.
+    pub fn proceed(&mut self) {
+        let Some(at) = self.rng.place(self.pike.sessions.len()) else { return };
+        self.proceed_at(at);
+    }
+
+    pub fn proceed_at(&mut self, at: usize) {
+        if let Some(report) = self.pike.proceed(at, self.now, &mut self.rng) {
+            let stage = self.pike.sessions[at].stage;
+            self.note("pike goes on", &stage);
+            self.webhooks.push(report);
+        }
+    }
+
+    /// A webhook arrives: any of them. Only those of our session find the payout.
+    pub fn deliver(&mut self) {
+        let Some(place) = self.rng.place(self.webhooks.len()) else { return };
+        let report = self.webhooks[place].clone();
+        if self.quiet() || !self.rng.percent(15) {
+            self.webhooks.swap_remove(place);
+        } else {
+            self.tally.fault(Fault::WebhookRepeated);
+        }
+        if !self.quiet() && self.rng.percent(20) {
+            return self.tally.fault(Fault::WebhookLost);
+        }
+        if self.books.payout.state.session() == Some(&report.session) {
+            self.note("webhook", &report.status);
+            let report = self.books.as_read(EffectKind::ReadStatus, report);
+            self.apply(&Event::Observed(Observation::Reported(report)));
+        }
+    }
+
+    /// Time passes; a due payout is looked at.
+    fn tick(&mut self) {
+        let passed = match self.rng.below(20) {
+            0..10 => Duration::seconds(1 + i64::try_from(self.rng.below(10)).unwrap()),
+            10..19 => Duration::seconds(20 + i64::try_from(self.rng.below(100)).unwrap()),
+            _ => Duration::minutes(10 + i64::try_from(self.rng.below(240)).unwrap()),
+        };
+        self.now += passed;
+        if self.books.next_check.is_some_and(|due| due <= self.now) {
+            self.note("due", &());
+            self.apply(&Event::Observed(Observation::Due));
+        }
+    }
+
+    fn command(&mut self) {
+        let by = [CREATOR, "key-2"][self.rng.place(2).unwrap()].to_owned();
+        let command = match self.rng.below(10) {
+            0..2 => Command::Cancel { by },
+            2..9 => Command::Approve { by },
+            _ => Command::Reject { by },
+        };
+        self.note("command", &command);
+        self.tally.fault(Fault::Command);
+        self.apply(&Event::Command(command));
+    }
+
+    /// A status answer or a webhook shows another session, paid: somebody's mistake, never ours to adopt.
+    fn lie(&mut self) {
+        if !self.liar || self.books.payout.state.session().is_none() {
+            return;
+        }
+        self.lied = true;
+        self.tally.fault(Fault::ForeignReport);
+        let report = self.pike.foreign(&self.books.payout);
+        self.note("foreign", &report.status);
+        let report = self.books.as_read(EffectKind::ReadStatus, report);
+        self.apply(&Event::Observed(Observation::Reported(report)));
+    }
+
+    fn break_with(&mut self, broken: Broken) {
+        self.broken = self.broken.or(Some(broken));
+    }
+
+    /// The promises that hold at every moment.
+    pub fn judge(&self) -> Result<(), Broken> {
+        let (payout, pike) = (&self.books.payout, &self.pike);
+        let open = payout.state.session().and_then(|id| pike.session(id)).filter(|s| !s.stage.is_final());
+        let holds = [
+            (self.broken.is_none(), self.broken.unwrap_or_default()),
+            (pike.paid() <= 1, "paid twice"),
+            (pike.alive() <= 1, "two payouts alive at Pike"),
+            (self.books.permits.len() <= 1, "a second permit"),
+            (payout.anomaly.is_none() || self.lied, "an alarm although nobody lied"),
+            (payout.state.is_final() || self.books.next_check.is_some(), "nobody will ever look again"),
+            (!payout.state.is_unpaid() || pike.paid() == 0, "paid, and recorded as not paid"),
+            (!payout.state.is_unpaid() || open.is_none(), "final, while Pike may still pay"),
+            (!succeeded(&payout.state) || pike.paid() == 1, "recorded as paid, and not paid"),
+            (self.books.permits.iter().all(permit_was_open), "a confirm permitted against the switch"),
+        ];
+        holds.into_iter().find(|(holds, _)| !holds).map_or(Ok(()), |(_, broken)| Err(broken))
+    }
+
+    fn quiet(&self) -> bool {
+        self.tally.calm
+    }
+
+    pub fn work_left(&self) -> bool {
+        !self.wire.is_empty() || !self.answers.is_empty() || !self.webhooks.is_empty()
+    }
+
+    pub fn forget_webhooks(&mut self) {
+        self.webhooks.clear();
+    }
+
+    pub fn rng(&mut self) -> &mut Rng {
+        &mut self.rng
+    }
+}
+
+pub fn succeeded(state: &State) -> bool {
+    matches!(state, State::Succeeded { .. } | State::Returned { .. })
+}
+
+fn permit_was_open((permit, _, confirms_on): &(payoutd::domain::permit::Permit, SessionId, bool)) -> bool {
+    permit.kind == PermitKind::Cancel || *confirms_on
+}
+
+fn lost(code: &str) -> Outcome {
+    Outcome::Unknown(ProviderError { code: code.to_owned(), description: String::new() })
+}

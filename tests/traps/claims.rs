@@ -1,0 +1,100 @@
+//! Whoever lost a claim writes nothing; whoever holds it writes once.
+
+use crate::support::{Database, due, is_done, is_superseded, not_paid, paid, read, ready, rules, webhook};
+use payoutd::{
+    domain::{effect::EffectKind, id::PayoutId},
+    engine::Engine,
+    store::{effects::Claimed, payouts},
+};
+use std::time::Duration;
+
+/// A payout whose status is being read under a claim that has run out already.
+async fn being_read(database: &Database, engine: &Engine) -> (PayoutId, Claimed) {
+    let id = database.processing(engine, "user-1", 1).await[0];
+    let seen = next_check(database, id).await;
+    assert!(is_done(&engine.apply(vec![due(id, seen)]).await[0]));
+    let claimed = database.claim_effects(Duration::ZERO).await;
+    let [read] = &claimed[..] else { panic!("one read was wanted") };
+    assert_eq!((read.kind, read.interrupted), (EffectKind::ReadStatus, false));
+    (id, read.clone())
+}
+
+async fn next_check(database: &Database, id: PayoutId) -> time::OffsetDateTime {
+    let mut db = database.pool.acquire().await.unwrap();
+    payouts::read(&mut db, &[id]).await.unwrap()[0].next_check_at.unwrap()
+}
+
+#[tokio::test]
+async fn a_lost_effect_claim_writes_nothing() {
+    let database = Database::fresh().await;
+    let engine = database.engine(rules(None)).await;
+    let (id, old) = being_read(&database, &engine).await;
+    let taken = database.claim_effects(Duration::from_secs(600)).await.remove(0);
+    assert!(taken.interrupted && taken.claim.id == old.claim.id && taken.claim.fence > old.claim.fence);
+
+    let before = (database.story(id).await, next_check(&database, id).await);
+    let late = engine.apply(vec![read(&old, paid(id))]).await;
+    assert!(is_superseded(&late[0]), "{late:?}");
+    assert_eq!((database.story(id).await, next_check(&database, id).await), before);
+    assert_eq!(database.number("SELECT count(*) FROM effects").await, 1, "the claim that holds is untouched");
+
+    let good = engine.apply(vec![read(&taken, ready(id))]).await;
+    assert!(is_done(&good[0]), "{good:?}");
+    assert_eq!(database.state(id).await, "confirming");
+}
+
+#[tokio::test]
+async fn a_lost_claim_does_not_hide_behind_the_one_that_holds() {
+    let database = Database::fresh().await;
+    let engine = database.engine(rules(None)).await;
+    let (id, old) = being_read(&database, &engine).await;
+    let taken = database.claim_effects(Duration::from_secs(600)).await.remove(0);
+    let both = engine.apply(vec![read(&old, not_paid(id)), read(&taken, ready(id))]).await;
+    assert!(is_superseded(&both[0]) && is_done(&both[1]), "{both:?}");
+    assert_eq!(database.state(id).await, "confirming");
+}
+
+#[tokio::test]
+async fn a_webhook_under_one_claim_has_one_effect() {
+    let database = Database::fresh().await;
+    let engines = [database.engine(rules(None)).await, database.engine(rules(None)).await];
+    let id = database.processing(&engines[0], "user-1", 1).await[0];
+    let claim = database.claim_webhooks(1).await[0];
+    let before = database.story(id).await.len();
+
+    let twins = engines[0].apply(vec![webhook(id, ready(id), claim), webhook(id, ready(id), claim)]).await;
+    assert!(is_done(&twins[0]) && is_superseded(&twins[1]), "{twins:?}");
+    let again = engines[1].apply(vec![webhook(id, ready(id), claim)]).await;
+    assert!(is_superseded(&again[0]), "{again:?}");
+    assert_eq!(database.story(id).await.len(), before + 1);
+    assert_eq!(database.number("SELECT count(*) FROM effects WHERE kind = 'confirm'").await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_replicas_one_looks_at_a_due_payout() {
+    let database = Database::fresh().await;
+    let engines = [database.engine(rules(None)).await, database.engine(rules(None)).await];
+    for id in database.processing(&engines[0], "user-1", 10).await {
+        let seen = next_check(&database, id).await;
+        let (one, other) = tokio::join!(
+            engines[0].apply(vec![due(id, seen)]),
+            engines[1].apply(vec![due(id, seen), due(id, seen)])
+        );
+        let all: Vec<_> = one.iter().chain(&other).collect();
+        assert_eq!(all.iter().filter(|applied| is_done(applied)).count(), 1, "{all:?}");
+        assert_eq!(all.iter().filter(|applied| is_superseded(applied)).count(), 2, "{all:?}");
+    }
+    assert_eq!(database.number("SELECT count(*) FROM effects WHERE kind = 'read_status'").await, 10);
+}
+
+#[tokio::test]
+async fn an_answer_for_a_voided_effect_writes_nothing() {
+    let database = Database::fresh().await;
+    let engine = database.engine(rules(None)).await;
+    let (id, old) = being_read(&database, &engine).await;
+    let claim = database.claim_webhooks(1).await[0];
+    assert!(is_done(&engine.apply(vec![webhook(id, not_paid(id), claim)]).await[0]));
+    let before = database.story(id).await;
+    assert!(is_superseded(&engine.apply(vec![read(&old, paid(id))]).await[0]));
+    assert_eq!(database.story(id).await, before);
+}

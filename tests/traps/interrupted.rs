@@ -1,0 +1,85 @@
+//! A worker claims a call and dies. Whoever takes over cannot know whether the request left, so a start, a
+//! confirm or a cancel is not sent again: its outcome is unknown. Creating and reading are simply repeated.
+
+use crate::{
+    egress::pike,
+    peer::{Conduct, Peer, answer},
+    support::{Database, is_done, order, ready, rules, webhook},
+};
+use payoutd::{
+    domain::{effect::EffectKind, event::Command, event::Event, id::PayoutId},
+    engine::{Cause, Created, Engine, Envelope},
+    worker::effects::{EffectSettings, Effects},
+};
+use std::{sync::Arc, time::Duration};
+
+const REFUSED: &str = r#"{"status":"error","error":{"code":"internal_error","description":"d"}}"#;
+
+/// Who takes over, and the Pike it would call.
+async fn taker(database: &Database, engine: &Engine) -> (Effects, Peer) {
+    let peer = Peer::start(|_| Conduct::Say(answer("500 Internal Server Error", REFUSED))).await;
+    let settings = EffectSettings {
+        lease: Duration::from_secs(60),
+        retry_first: Duration::from_secs(60),
+        retry_longest: Duration::from_secs(60),
+        max_in_flight: 8,
+    };
+    let pike = Arc::new(pike(&peer.url, Duration::from_secs(10)));
+    (Effects::new(database.pool.clone(), engine.clone(), pike, settings), peer)
+}
+
+/// Lets a worker claim everything and die at once.
+async fn claim_and_die(database: &Database, kind: EffectKind) {
+    let claimed = database.claim_effects(Duration::ZERO).await;
+    assert_eq!(claimed.iter().map(|effect| effect.kind).collect::<Vec<_>>(), [kind]);
+}
+
+async fn confirming(database: &Database, engine: &Engine) -> PayoutId {
+    let id = database.processing(engine, "user-1", 1).await[0];
+    let claim = database.claim_webhooks(1).await[0];
+    assert!(is_done(&engine.apply(vec![webhook(id, ready(id), claim)]).await[0]));
+    id
+}
+
+#[tokio::test]
+async fn an_interrupted_start_is_not_sent_again() {
+    let database = Database::fresh().await;
+    let engine = database.engine(rules(None)).await;
+    let Created::New(stored) = engine.create(order("user-1")).await.unwrap() else { panic!() };
+    let id = stored.payout.id;
+    database.starting(&engine, id).await;
+    claim_and_die(&database, EffectKind::StartPayout).await;
+    let (worker, peer) = taker(&database, &engine).await;
+    assert_eq!(worker.run_once().await.unwrap(), 1);
+    assert_eq!((peer.heard(), database.state(id).await.as_str()), (0, "start_unknown"));
+}
+
+#[tokio::test]
+async fn an_interrupted_confirm_or_cancel_is_not_sent_again() {
+    let database = Database::fresh().await;
+    let engine = database.engine(rules(None)).await;
+    let (worker, peer) = taker(&database, &engine).await;
+    let id = confirming(&database, &engine).await;
+    claim_and_die(&database, EffectKind::Confirm).await;
+    assert_eq!(worker.run_once().await.unwrap(), 1);
+    assert_eq!((peer.heard(), database.state(id).await.as_str()), (0, "confirm_unknown"));
+
+    let id = database.processing(&engine, "user-2", 1).await[0];
+    let event = Event::Command(Command::Cancel { by: "key-1".to_owned() });
+    let cause = Cause::Command(crate::support::project());
+    assert!(is_done(&engine.apply(vec![Envelope { payout: id, event, cause }]).await[0]));
+    claim_and_die(&database, EffectKind::Cancel).await;
+    assert_eq!(worker.run_once().await.unwrap(), 1);
+    assert_eq!((peer.heard(), database.state(id).await.as_str()), (0, "cancel_unknown"));
+}
+
+#[tokio::test]
+async fn an_interrupted_create_is_repeated() {
+    let database = Database::fresh().await;
+    let engine = database.engine(rules(None)).await;
+    let (worker, peer) = taker(&database, &engine).await;
+    engine.create(order("user-1")).await.unwrap();
+    claim_and_die(&database, EffectKind::CreateSession).await;
+    assert_eq!(worker.run_once().await.unwrap(), 1);
+    assert_eq!(peer.heard(), 1, "it moves no money");
+}

@@ -1,0 +1,21 @@
+//! The measured traps, each with the test that would fail if it opened again: transactions half begun by
+//! callers who went away, answers that point elsewhere, looking before inserting, claims that were lost, one
+//! bad event among good ones, caps and switches under concurrency. Slow clients are in `tests/http_edge`,
+//! NOTIFY in `tests/tidy.rs`.
+
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+mod begin;
+mod caps;
+mod claims;
+mod create;
+mod egress;
+mod interrupted;
+mod peer;
+mod poison;
+mod retries;
+mod rude;
+mod schema;
+mod story;
+mod support;
+mod switch;

@@ -1,0 +1,96 @@
+//! The last line of defence: what no code of ours may write, the database refuses, by a constraint's name.
+
+use crate::support::{Database, rules};
+use payoutd::domain::id::PayoutId;
+
+const PERMIT: &str = "INSERT INTO permits (payout_id, kind, bound_to, rule_set, decided_at, project_id,
+    customer_reference, currency, amount_minor)
+    SELECT id, 'confirm', '', 'by hand', now(), project_id, customer_reference, currency, amount_minor
+    FROM payouts WHERE id = $1";
+const CANCEL_PERMIT: &str =
+    "INSERT INTO permits (payout_id, kind, bound_to, rule_set, decided_at, project_id,
+    customer_reference, currency, amount_minor)
+    SELECT id, 'cancel', '', 'by hand', now(), project_id, customer_reference, currency, amount_minor
+    FROM payouts WHERE id = $1";
+
+/// What must fail, and what it must fail by.
+const FORBIDDEN: [(&str, &str); 9] = [
+    (
+        "INSERT INTO effects (payout_id, kind, permit_kind) VALUES ($1, 'confirm', 'confirm')",
+        "effects_permit",
+    ),
+    ("INSERT INTO effects (payout_id, kind, permit_kind) VALUES ($1, 'cancel', 'cancel')", "effects_permit"),
+    ("INSERT INTO effects (payout_id, kind) VALUES ($1, 'confirm')", "effects_confirm_needs_permit"),
+    (
+        "INSERT INTO effects (payout_id, kind, permit_kind) VALUES ($1, 'confirm', 'cancel')",
+        "effects_confirm_needs_permit",
+    ),
+    ("UPDATE payouts SET next_check_at = NULL WHERE id = $1", "payouts_never_stuck"),
+    ("UPDATE payouts SET state = 'confirming' WHERE id = $1", "payouts_confirm_permitted"),
+    (
+        "UPDATE payouts SET state = 'cancelling', cancel_cause = 'rules' WHERE id = $1",
+        "payouts_cancel_permitted",
+    ),
+    ("UPDATE payouts SET amount_minor = 0 WHERE id = $1", "payouts_amount_positive"),
+    ("UPDATE payouts SET state = 'thinking' WHERE id = $1", "payouts_state_known"),
+];
+
+async fn refusal(database: &Database, sql: &'static str, id: PayoutId) -> sqlx::Error {
+    database.run(sql, id).await.expect_err(sql)
+}
+
+fn constraint(error: &sqlx::Error) -> Option<String> {
+    error.as_database_error().and_then(|error| error.constraint()).map(str::to_owned)
+}
+
+#[tokio::test]
+async fn what_must_never_be_is_refused_by_name() {
+    let database = Database::fresh().await;
+    let id = database.processing(&database.engine(rules(None)).await, "user-1", 1).await[0];
+    for (sql, name) in FORBIDDEN {
+        let error = refusal(&database, sql, id).await;
+        assert_eq!(constraint(&error).as_deref(), Some(name), "{sql}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn a_payout_has_one_permit_of_one_kind() {
+    let database = Database::fresh().await;
+    let id = database.processing(&database.engine(rules(None)).await, "user-1", 1).await[0];
+    database.run(PERMIT, id).await.unwrap();
+    for second in [PERMIT, CANCEL_PERMIT] {
+        let error = refusal(&database, second, id).await;
+        assert_eq!(constraint(&error).as_deref(), Some("permits_pkey"), "{error}");
+    }
+    // With its permit, and only with it, the effect may be.
+    let cancel = "INSERT INTO effects (payout_id, kind, permit_kind) VALUES ($1, 'cancel', 'cancel')";
+    let error = refusal(&database, cancel, id).await;
+    assert_eq!(constraint(&error).as_deref(), Some("effects_permit"), "{error}");
+    let confirm = "INSERT INTO effects (payout_id, kind, permit_kind) VALUES ($1, 'confirm', 'confirm')";
+    database.run(confirm, id).await.unwrap();
+    let error = refusal(&database, confirm, id).await;
+    assert_eq!(constraint(&error).as_deref(), Some("effects_one_live_of_a_kind"), "{error}");
+    // A permit that is acted on cannot be taken away or turned into its opposite.
+    for sql in [
+        "DELETE FROM permits WHERE payout_id = $1",
+        "UPDATE permits SET kind = 'cancel' WHERE payout_id = $1",
+    ] {
+        let error = refusal(&database, sql, id).await;
+        assert_eq!(constraint(&error).as_deref(), Some("effects_permit"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn history_is_only_added_to() {
+    let database = Database::fresh().await;
+    let id = database.processing(&database.engine(rules(None)).await, "user-1", 1).await[0];
+    let before = database.story(id).await;
+    for sql in [
+        "UPDATE history SET reason = 'another' WHERE payout_id = $1",
+        "DELETE FROM history WHERE payout_id = $1",
+    ] {
+        let error = refusal(&database, sql, id).await;
+        assert!(error.to_string().contains("history is append-only"), "{error}");
+    }
+    assert_eq!(database.story(id).await, before);
+}
