@@ -24,6 +24,7 @@ use crate::{
 };
 use anyhow::{Context, Result};
 use axum::Router;
+use metrics_exporter_prometheus::PrometheusHandle;
 use secrecy::ExposeSecret;
 use sqlx::PgPool;
 use std::{
@@ -93,12 +94,16 @@ pub async fn start(config: Config) -> Result<Running> {
 
     let (wake, inbox_wake) = (Wake::default(), Arc::new(Notify::new()));
     let core = Core { pool: pool.clone(), policy: config.policy(), rules: rule_set, wake: wake.clone() };
-    let parts = Parts { engine: Engine::start(core), pool, webhook_pool, read_pool, wake, inbox_wake };
+    let parts =
+        Parts { engine: Engine::start(core), pool, webhook_pool, read_pool, wake, inbox_wake, metrics };
     let listeners = Listeners::bind(&config).await?;
     let (api, webhook, admin) = (listeners.api.addr, listeners.webhook.addr, listeners.admin.addr);
     let stop = CancellationToken::new();
-    let admin_router =
-        admin::router(AdminState { pool: parts.pool.clone(), metrics, stopping: stop.clone() });
+    let admin_router = admin::router(AdminState {
+        pool: parts.pool.clone(),
+        metrics: parts.metrics.clone(),
+        stopping: stop.clone(),
+    });
     let routers = [
         (listeners.api.listener, parts.api(&config)),
         (listeners.webhook.listener, parts.webhook(&config)?),
@@ -208,6 +213,7 @@ struct Parts {
     read_pool: PgPool,
     wake: Wake,
     inbox_wake: Arc<Notify>,
+    metrics: PrometheusHandle,
 }
 
 impl Parts {
@@ -282,9 +288,14 @@ impl Parts {
             repeat(SWEEP_EVERY, Arc::default(), token, || sweeper.round()).await;
             "sweep"
         });
-        let token = stop.clone();
+        let (metrics, token) = (self.metrics.clone(), stop.clone());
         workers.spawn(async move {
-            repeat(BACKLOG_EVERY, Arc::default(), token, || sweep.export_backlog()).await;
+            let round = || {
+                // Samples pile up until somebody folds them, and nobody may ever ask for the metrics page.
+                metrics.run_upkeep();
+                sweep.export_backlog()
+            };
+            repeat(BACKLOG_EVERY, Arc::default(), token, round).await;
             "backlog"
         });
         Ok(workers)
