@@ -280,7 +280,8 @@ impl Parts {
         });
         let (wake, token) = (Arc::clone(&self.wake.notifications), stop.clone());
         workers.spawn(async move {
-            repeat(idle, wake, token, || notifications.run_once()).await;
+            repeat(idle, wake, token, || notifications.start_some()).await;
+            notifications.finish().await;
             "notifications"
         });
         let (sweeper, token) = (sweep.clone(), stop.clone());

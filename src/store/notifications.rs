@@ -57,15 +57,21 @@ pub async fn insert(tx: &mut PgConnection, new: &[NewNotification]) -> Result<()
     Ok(())
 }
 
-/// Claims up to `limit` messages that are due.
+/// Claims up to `limit` messages that are due, of projects that are not in `busy`.
 ///
 /// # Errors
 /// Database errors only.
-pub async fn claim(tx: &mut PgConnection, limit: i64, lease: Duration) -> Result<Vec<Claimed>, StoreError> {
+pub async fn claim(
+    tx: &mut PgConnection,
+    limit: i64,
+    lease: Duration,
+    busy: &[String],
+) -> Result<Vec<Claimed>, StoreError> {
     Ok(sqlx::query_as(
         "WITH picked AS (
             SELECT id FROM notifications
             WHERE due_at <= now() AND (lease_until IS NULL OR lease_until < now())
+              AND project_id <> ALL($3)
             ORDER BY due_at LIMIT $1 FOR UPDATE SKIP LOCKED)
          UPDATE notifications n SET fence = n.fence + 1, lease_until = now() + make_interval(secs => $2)
          FROM picked WHERE n.id = picked.id
@@ -73,6 +79,7 @@ pub async fn claim(tx: &mut PgConnection, limit: i64, lease: Duration) -> Result
     )
     .bind(limit)
     .bind(lease.as_secs_f64())
+    .bind(busy)
     .fetch_all(tx)
     .await?)
 }

@@ -11,12 +11,19 @@ use crate::{
         notifications::{self, Claimed, Delivery},
     },
 };
-use futures_util::future::join_all;
 use sqlx::PgPool;
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+use tokio_util::task::TaskTracker;
 
-/// Most messages in one round.
-const BATCH: i64 = 64;
+/// Most messages claimed in one round.
+const BATCH: i64 = 16;
+/// Deliveries under way for one project beyond which no more of its messages are claimed: an endpoint that
+/// answers slowly delays nobody else's.
+const PER_PROJECT: usize = 8;
 
 #[derive(Clone, Debug)]
 pub struct NotifySettings {
@@ -28,32 +35,66 @@ pub struct NotifySettings {
     pub give_up_after: Duration,
 }
 
+/// The worker. Cheap to clone.
 #[derive(Clone)]
 pub struct Notifications {
     pool: PgPool,
     notifier: Arc<Notifier>,
     clock: Clock,
     settings: NotifySettings,
+    /// Deliveries under way, by project.
+    busy: Arc<Mutex<BTreeMap<String, usize>>>,
+    under_way: TaskTracker,
 }
 
 impl Notifications {
     #[must_use]
     pub fn new(pool: PgPool, notifier: Arc<Notifier>, clock: Clock, settings: NotifySettings) -> Self {
-        Self { pool, notifier, clock, settings }
+        Self { pool, notifier, clock, settings, busy: Arc::default(), under_way: TaskTracker::new() }
     }
 
-    /// One round. Says how many messages were claimed.
+    /// Claims what is due for projects that are not busy and starts delivering it. Says how many it started.
     ///
     /// # Errors
-    /// Database errors; what was claimed comes back when its lease ends.
-    pub async fn run_once(&self) -> Result<usize, StoreError> {
+    /// Database errors; nothing was started.
+    pub async fn start_some(&self) -> Result<usize, StoreError> {
+        let full: Vec<String> = {
+            let busy = self.busy();
+            busy.iter()
+                .filter(|(_, count)| **count >= PER_PROJECT)
+                .map(|(project, _)| project.clone())
+                .collect()
+        };
         let mut tx = self.pool.begin().await?;
-        let claimed = notifications::claim(&mut tx, BATCH, self.settings.lease).await?;
+        let claimed = notifications::claim(&mut tx, BATCH, self.settings.lease, &full).await?;
         tx.commit().await?;
-        let count = claimed.len();
-        let delivered = join_all(claimed.into_iter().map(|message| self.deliver(message))).await;
-        delivered.into_iter().collect::<Result<(), _>>()?;
-        Ok(count)
+        let started = claimed.len();
+        for message in claimed {
+            let worker = self.clone();
+            let project = message.project_id.clone();
+            *self.busy().entry(project.clone()).or_default() += 1;
+            self.under_way.spawn(async move {
+                if let Err(error) = worker.deliver(message).await {
+                    // Its lease ends and it is delivered again: at least once.
+                    tracing::error!(%error, "a delivery could not be recorded");
+                }
+                let mut busy = worker.busy();
+                if let Some(count) = busy.get_mut(&project) {
+                    *count = count.saturating_sub(1);
+                }
+            });
+        }
+        Ok(started)
+    }
+
+    /// Waits until every delivery that is under way has been recorded. Nothing may be started meanwhile.
+    pub async fn finish(&self) {
+        self.under_way.close();
+        self.under_way.wait().await;
+    }
+
+    fn busy(&self) -> MutexGuard<'_, BTreeMap<String, usize>> {
+        self.busy.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn deliver(&self, message: Claimed) -> Result<(), StoreError> {

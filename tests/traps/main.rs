@@ -9,6 +9,7 @@ mod begin;
 mod caps;
 mod claims;
 mod create;
+mod deliveries;
 mod egress;
 mod interrupted;
 mod peer;
