@@ -323,7 +323,8 @@ impl Parts {
             retry_longest: settings.retry_longest,
             give_up_after: settings.give_up_after,
         };
-        Ok(Notifications::new(self.pool.clone(), Arc::new(notifier), Clock, settings))
+        let wake = Arc::clone(&self.wake.notifications);
+        Ok(Notifications::new(self.pool.clone(), Arc::new(notifier), Clock, settings, wake))
     }
 }
 

@@ -17,13 +17,14 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
+use tokio::sync::Notify;
 use tokio_util::task::TaskTracker;
 
 /// Most messages claimed in one round.
-const BATCH: i64 = 16;
+const BATCH: i64 = 32;
 /// Deliveries under way for one project beyond which no more of its messages are claimed: an endpoint that
 /// answers slowly delays nobody else's.
-const PER_PROJECT: usize = 8;
+const PER_PROJECT: usize = 32;
 
 #[derive(Clone, Debug)]
 pub struct NotifySettings {
@@ -43,14 +44,44 @@ pub struct Notifications {
     clock: Clock,
     settings: NotifySettings,
     /// Deliveries under way, by project.
-    busy: Arc<Mutex<BTreeMap<String, usize>>>,
+    busy: Busy,
+    /// Woken when a delivery ends: its project may have more.
+    wake: Arc<Notify>,
     under_way: TaskTracker,
+}
+
+type Busy = Arc<Mutex<BTreeMap<String, usize>>>;
+
+/// A delivery's place among those of its project; given back however the delivery ends.
+struct Place {
+    busy: Busy,
+    project: String,
+    wake: Arc<Notify>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if let Some(count) = locked(&self.busy).get_mut(&self.project) {
+            *count = count.saturating_sub(1);
+        }
+        self.wake.notify_one();
+    }
+}
+
+fn locked(busy: &Busy) -> MutexGuard<'_, BTreeMap<String, usize>> {
+    busy.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Notifications {
     #[must_use]
-    pub fn new(pool: PgPool, notifier: Arc<Notifier>, clock: Clock, settings: NotifySettings) -> Self {
-        Self { pool, notifier, clock, settings, busy: Arc::default(), under_way: TaskTracker::new() }
+    pub fn new(
+        pool: PgPool,
+        notifier: Arc<Notifier>,
+        clock: Clock,
+        settings: NotifySettings,
+        wake: Arc<Notify>,
+    ) -> Self {
+        Self { pool, notifier, clock, settings, busy: Arc::default(), wake, under_way: TaskTracker::new() }
     }
 
     /// Claims what is due for projects that are not busy and starts delivering it. Says how many it started.
@@ -59,7 +90,7 @@ impl Notifications {
     /// Database errors; nothing was started.
     pub async fn start_some(&self) -> Result<usize, StoreError> {
         let full: Vec<String> = {
-            let busy = self.busy();
+            let busy = locked(&self.busy);
             busy.iter()
                 .filter(|(_, count)| **count >= PER_PROJECT)
                 .map(|(project, _)| project.clone())
@@ -70,18 +101,13 @@ impl Notifications {
         tx.commit().await?;
         let started = claimed.len();
         for message in claimed {
-            let worker = self.clone();
-            let project = message.project_id.clone();
-            *self.busy().entry(project.clone()).or_default() += 1;
+            let (worker, place) = (self.clone(), self.place(&message.project_id));
             self.under_way.spawn(async move {
                 if let Err(error) = worker.deliver(message).await {
                     // Its lease ends and it is delivered again: at least once.
                     tracing::error!(%error, "a delivery could not be recorded");
                 }
-                let mut busy = worker.busy();
-                if let Some(count) = busy.get_mut(&project) {
-                    *count = count.saturating_sub(1);
-                }
+                drop(place);
             });
         }
         Ok(started)
@@ -93,8 +119,9 @@ impl Notifications {
         self.under_way.wait().await;
     }
 
-    fn busy(&self) -> MutexGuard<'_, BTreeMap<String, usize>> {
-        self.busy.lock().unwrap_or_else(PoisonError::into_inner)
+    fn place(&self, project: &str) -> Place {
+        *locked(&self.busy).entry(project.to_owned()).or_default() += 1;
+        Place { busy: Arc::clone(&self.busy), project: project.to_owned(), wake: Arc::clone(&self.wake) }
     }
 
     async fn deliver(&self, message: Claimed) -> Result<(), StoreError> {

@@ -15,11 +15,12 @@ use payoutd::{
 };
 use secrecy::ExposeSecret;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use tokio::sync::Notify;
 use uuid::Uuid;
 
 const LONG: Duration = Duration::from_secs(300);
 /// More than are claimed in one round.
-const SLOW_MESSAGES: i64 = 60;
+const SLOW_MESSAGES: i64 = 100;
 
 async fn tell(database: &Database, engine: &Engine, project: &str, messages: i64) {
     let project = ProjectId(project.to_owned());
@@ -56,7 +57,8 @@ async fn a_slow_endpoint_delays_nobody_elses_notifications() {
     let notifier = Notifier::new(endpoints, LONG, PrivateAddresses::Allowed).unwrap();
     let settings =
         NotifySettings { lease: LONG, retry_first: LONG, retry_longest: LONG, give_up_after: LONG };
-    let worker = Notifications::new(database.pool.clone(), Arc::new(notifier), Clock, settings);
+    let wake = Arc::new(Notify::new());
+    let worker = Notifications::new(database.pool.clone(), Arc::new(notifier), Clock, settings, wake.clone());
     tell(&database, &engine, "slow", SLOW_MESSAGES).await;
     tell(&database, &engine, "good", 1).await;
     until("the good endpoint was told", async || {
@@ -69,4 +71,5 @@ async fn a_slow_endpoint_delays_nobody_elses_notifications() {
     let claimed = "SELECT count(*) FROM notifications WHERE project_id = 'slow' AND lease_until IS NOT NULL";
     let waiting = database.number(claimed).await;
     assert!(waiting > 0 && waiting < SLOW_MESSAGES, "{waiting} are with the slow endpoint");
+    tokio::time::timeout(LONG, wake.notified()).await.expect("the delivery's end wakes the loop");
 }
