@@ -61,11 +61,11 @@ impl Core {
 
     async fn transaction(&self, batch: &[Envelope]) -> Result<Vec<Applied>, StoreError> {
         let mut tx = self.pool.begin().await?;
-        let now = pool::now(&mut tx).await?;
         let mut ids: Vec<PayoutId> = batch.iter().map(|envelope| envelope.payout).collect();
         ids.sort_unstable();
         ids.dedup();
         let locked = payouts::lock(&mut tx, &ids).await?;
+        let now = pool::now(&mut tx).await?;
         let mut locked: BTreeMap<PayoutId, Stored> =
             locked.into_iter().map(|stored| (stored.payout.id, stored)).collect();
         let mut ours = close_causes(&mut tx, batch).await?;

@@ -44,13 +44,14 @@ pub async fn connect(url: &str, max_connections: u32) -> Result<PgPool, StoreErr
     Ok(pool)
 }
 
-/// The database's clock, as of the transaction's begin, to the microsecond. Due times, leases and deadlines
-/// are all counted by it, so that replicas with clocks of their own agree.
+/// The database's clock at this moment. Due times, leases and deadlines are all counted by it, so that
+/// replicas with clocks of their own agree. Asked after rows were locked, it never goes back for a row: a
+/// transaction that waited for the lock does not date its entry before the one that held it.
 ///
 /// # Errors
 /// Database errors.
 pub async fn now(tx: &mut PgConnection) -> Result<OffsetDateTime, StoreError> {
-    Ok(sqlx::query_scalar("SELECT now()").fetch_one(tx).await?)
+    Ok(sqlx::query_scalar("SELECT clock_timestamp()").fetch_one(tx).await?)
 }
 
 /// Makes a database unless it is there. The name must be one of ours: it becomes part of the statement.

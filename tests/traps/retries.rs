@@ -32,6 +32,27 @@ async fn waiting(db: &PgPool) -> Option<time::OffsetDateTime> {
     .map(|row| row.get(0))
 }
 
+/// Whoever waited for a payout does not date its entry before the end of what it waited for.
+#[tokio::test]
+async fn an_entry_is_dated_after_the_lock_was_won() {
+    let database = Database::fresh().await;
+    let id = database.processing(&database.engine(rules(None)).await, "user-1", 1).await[0];
+    let claim = database.claim_webhooks(1).await[0];
+    let engine = impatient(&database, "60s").await;
+    let mut holder = database.observer().await;
+    sqlx::query("BEGIN").execute(&mut holder).await.unwrap();
+    lock(&mut holder, id).await;
+    let applying = tokio::spawn(async move { engine.apply(vec![webhook(id, ready(id), claim)]).await });
+    until("it waits for the lock", async || waiting(&database.pool).await.is_some()).await;
+    let held_until: time::OffsetDateTime =
+        sqlx::query_scalar("SELECT clock_timestamp()").fetch_one(&mut holder).await.unwrap();
+    sqlx::query("ROLLBACK").execute(&mut holder).await.unwrap();
+    assert!(is_done(&applying.await.unwrap()[0]));
+    let dated: time::OffsetDateTime =
+        sqlx::query_scalar("SELECT max(at) FROM history").fetch_one(&mut holder).await.unwrap();
+    assert!(dated > held_until, "{dated} is before {held_until}");
+}
+
 #[tokio::test]
 async fn a_lock_time_out_is_tried_again() {
     let database = Database::fresh().await;
