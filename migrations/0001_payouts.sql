@@ -156,7 +156,8 @@ CREATE TABLE effects (
     CONSTRAINT effects_permit FOREIGN KEY (payout_id, permit_kind) REFERENCES permits (payout_id, kind)
 );
 CREATE UNIQUE INDEX effects_one_live_of_a_kind ON effects (payout_id, kind);
-CREATE INDEX effects_runnable ON effects (run_at);
+-- In the order in which they are claimed: reads can wait for calls that move something on.
+CREATE INDEX effects_runnable ON effects ((kind = 'read_status'), run_at);
 
 -- What the rules said, with what they looked at.
 CREATE TABLE decisions (

@@ -4,7 +4,10 @@ use crate::support::{Database, due, is_done, is_superseded, not_paid, paid, read
 use payoutd::{
     domain::{effect::EffectKind, id::PayoutId},
     engine::Engine,
-    store::{effects::Claimed, payouts},
+    store::{
+        effects::{self, Claimed},
+        payouts,
+    },
 };
 use std::time::Duration;
 
@@ -97,4 +100,20 @@ async fn an_answer_for_a_voided_effect_writes_nothing() {
     let before = database.story(id).await;
     assert!(is_superseded(&engine.apply(vec![read(&old, paid(id))]).await[0]));
     assert_eq!(database.story(id).await, before);
+}
+
+#[tokio::test]
+async fn reads_wait_for_calls_that_move_something_on() {
+    let database = Database::fresh().await;
+    let engine = database.engine(rules(None)).await;
+    let id = database.processing(&engine, "user-1", 1).await[0];
+    let seen = next_check(&database, id).await;
+    assert!(is_done(&engine.apply(vec![due(id, seen)]).await[0]));
+    let claim = database.claim_webhooks(1).await[0];
+    assert!(is_done(&engine.apply(vec![webhook(id, ready(id), claim)]).await[0]));
+    let mut tx = database.pool.begin().await.unwrap();
+    let first = effects::claim(&mut tx, 1, Duration::from_secs(60)).await.unwrap();
+    let second = effects::claim(&mut tx, 1, Duration::from_secs(60)).await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!((first[0].kind, second[0].kind), (EffectKind::Confirm, EffectKind::ReadStatus));
 }
