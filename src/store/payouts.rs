@@ -12,6 +12,7 @@ use crate::domain::{
 use rows::{InsertRow, MovingRow, PayoutRow, columns};
 use sqlx::PgConnection;
 pub use state_columns::name as state_name;
+use std::collections::BTreeMap;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -232,20 +233,25 @@ pub async fn due(db: &mut PgConnection, limit: i64) -> Result<Vec<(PayoutId, Off
     Ok(rows.into_iter().map(|(id, due)| (PayoutId(id), due)).collect())
 }
 
-/// Whose session this is, within one project.
+/// Whose sessions these are, each within its project; unknown ones are left out.
 ///
 /// # Errors
 /// Database errors only.
-pub async fn by_session(
+pub async fn by_sessions(
     db: &mut PgConnection,
-    project: &ProjectId,
-    session: &SessionId,
-) -> Result<Option<PayoutId>, StoreError> {
-    let id: Option<Uuid> =
-        sqlx::query_scalar("SELECT id FROM payouts WHERE session_id = $1 AND project_id = $2")
-            .bind(&session.0)
-            .bind(&project.0)
-            .fetch_optional(db)
-            .await?;
-    Ok(id.map(PayoutId))
+    sessions: &[(&ProjectId, &SessionId)],
+) -> Result<BTreeMap<(ProjectId, SessionId), PayoutId>, StoreError> {
+    let (projects, ids): (Vec<&str>, Vec<&str>) =
+        sessions.iter().map(|(project, session)| (project.0.as_str(), session.0.as_str())).unzip();
+    let rows: Vec<(String, String, Uuid)> = sqlx::query_as(
+        "SELECT p.project_id, p.session_id, p.id
+         FROM unnest($1::text[], $2::text[]) AS n(project_id, session_id)
+         JOIN payouts p ON p.session_id = n.session_id AND p.project_id = n.project_id",
+    )
+    .bind(projects)
+    .bind(ids)
+    .fetch_all(db)
+    .await?;
+    let found = |(project, session, id)| ((ProjectId(project), SessionId(session)), PayoutId(id));
+    Ok(rows.into_iter().map(found).collect())
 }

@@ -4,6 +4,7 @@
 use crate::{
     domain::{
         event::{Event, Observation},
+        id::{PayoutId, ProjectId, SessionId},
         session::SessionReport,
     },
     engine::{Applied, Cause, Engine, Envelope},
@@ -52,19 +53,48 @@ impl Inbox {
         let claimed = inbox::claim(&mut tx, BATCH, self.settings.lease).await?;
         tx.commit().await?;
         let count = claimed.len();
-        let outcomes = join_all(claimed.into_iter().map(|webhook| self.work_off(webhook))).await;
+        if count == 0 {
+            return Ok(0);
+        }
+        let read: Vec<(Claimed, Webhook)> = claimed
+            .into_iter()
+            .map(|webhook| {
+                let read = read_webhook(&webhook.body);
+                (webhook, read)
+            })
+            .collect();
+        let sessions: Vec<(&ProjectId, &SessionId)> = read.iter().filter_map(session).collect();
+        let mut db = self.pool.acquire().await?;
+        let payouts = payouts::by_sessions(&mut db, &sessions).await?;
+        drop(db);
+        let whose = |pair: &(Claimed, Webhook)| {
+            let (project, session) = session(pair)?;
+            payouts.get(&(project.clone(), session.clone())).copied()
+        };
+        let work = read.into_iter().map(|pair| (whose(&pair), pair));
+        let outcomes =
+            join_all(work.map(|(payout, (webhook, read))| self.work_off(webhook, read, payout))).await;
         outcomes.into_iter().collect::<Result<(), _>>()?;
         Ok(count)
     }
 
-    async fn work_off(&self, webhook: Claimed) -> Result<(), StoreError> {
-        match read_webhook(&webhook.body) {
-            Webhook::Session(report) => self.report(webhook, report).await,
-            Webhook::OtherType(name) => {
+    async fn work_off(
+        &self,
+        webhook: Claimed,
+        read: Webhook,
+        payout: Option<PayoutId>,
+    ) -> Result<(), StoreError> {
+        match (read, payout) {
+            (Webhook::Session(report), Some(payout)) => {
+                self.report(webhook, report, payout).await;
+                Ok(())
+            }
+            (Webhook::Session(report), None) => self.orphan(&webhook, &report).await,
+            (Webhook::OtherType(name), _) => {
                 tracing::warn!(project = %webhook.project, r#type = name, "another type of webhook");
                 self.set_aside(&webhook, "other_type").await
             }
-            Webhook::Unreadable => {
+            (Webhook::Unreadable, _) => {
                 tracing::error!(project = %webhook.project, inbox = webhook.claim.id,
                     "a genuine webhook does not have the documented shape");
                 self.set_aside(&webhook, "unreadable").await
@@ -72,11 +102,7 @@ impl Inbox {
         }
     }
 
-    async fn report(&self, webhook: Claimed, report: SessionReport) -> Result<(), StoreError> {
-        let mut db = self.pool.acquire().await?;
-        let found = payouts::by_session(&mut db, &webhook.project, &report.session).await?;
-        drop(db);
-        let Some(payout) = found else { return self.orphan(&webhook, &report).await };
+    async fn report(&self, webhook: Claimed, report: SessionReport, payout: PayoutId) {
         let event = Event::Observed(Observation::Reported(report));
         let envelope = Envelope { payout, event, cause: Cause::Inbox(webhook.claim) };
         match self.engine.submit(envelope).await {
@@ -85,7 +111,6 @@ impl Inbox {
             // Still claimed: it comes back when the lease ends.
             Err(error) => tracing::error!(%payout, %error, "a webhook could not be applied"),
         }
-        Ok(())
     }
 
     async fn orphan(&self, webhook: &Claimed, report: &SessionReport) -> Result<(), StoreError> {
@@ -109,6 +134,14 @@ impl Inbox {
         tx.commit().await?;
         count(outcome);
         Ok(())
+    }
+}
+
+/// The session that a webhook is about, within its project.
+fn session((webhook, read): &(Claimed, Webhook)) -> Option<(&ProjectId, &SessionId)> {
+    match read {
+        Webhook::Session(report) => Some((&webhook.project, &report.session)),
+        Webhook::OtherType(_) | Webhook::Unreadable => None,
     }
 }
 
