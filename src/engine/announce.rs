@@ -57,16 +57,9 @@ impl Core {
             if line.decision == "flag" {
                 metrics::counter!("payoutd_anomalies_total", "anomaly" => line.anomaly.unwrap_or("none"))
                     .increment(1);
-                tracing::error!(
-                    payout = line.payout,
-                    project = line.project,
-                    seq = line.seq,
-                    event = line.event,
-                    from = line.from,
-                    to = line.to,
-                    anomaly = line.anomaly,
-                    "a payout contradicts what we hold"
-                );
+                // The line below has the rest.
+                let (payout, seq, anomaly) = (&line.payout, line.seq, line.anomaly);
+                tracing::error!(payout, seq, anomaly, "a payout contradicts what we hold");
             }
             tracing::info!(
                 payout = line.payout,

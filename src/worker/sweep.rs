@@ -54,11 +54,10 @@ impl Sweep {
         let applied = self.engine.apply(batch).await;
         // One that cannot be applied has been logged; it must not keep the others waiting. All of them
         // failing is the database's trouble, and the next round waits.
-        let mut failed = applied.into_iter().filter_map(Result::err);
-        match (failed.next(), failed.count() + 1 == count) {
-            (Some(error), true) => Err(error),
-            (Some(_) | None, _) => Ok(count),
+        if applied.iter().all(Result::is_err) {
+            applied.into_iter().collect::<Result<Vec<_>, _>>()?;
         }
+        Ok(count)
     }
 
     /// Exports how many payouts are unfinished per state and for how long the oldest has been.
