@@ -119,6 +119,20 @@ fn keys_are_generated_for_their_owner_alone_and_never_overwritten() {
 }
 
 #[tokio::test]
+async fn the_switch_is_thrown_for_projects_that_exist() {
+    let world = World::open().await;
+    let throw = |project: &str| {
+        let url = world.db.url();
+        payoutd(&["confirms", "off", "--reason", "test", "--project", project, "--database-url", url])
+    };
+    let off = "SELECT count(*) FROM switches WHERE NOT confirms";
+    assert!(failure(&throw("shpo")).contains("shpo"));
+    assert_eq!(world.count(off).await, 0, "a misspelt project is not a success");
+    assert!(stdout(&throw("shop")).contains("off for shop"));
+    assert_eq!(world.count(off).await, 1);
+}
+
+#[tokio::test]
 async fn api_keys_are_made_shown_once_and_revoked() {
     let world = World::open().await;
     let url = world.db.url();

@@ -59,6 +59,19 @@ async fn while_stopping_it_is_alive_but_not_ready_and_takes_nothing_new() {
     world.caller().wait_status(&id, "succeeded").await;
 }
 
+/// Whoever sends it traffic learns that it is not ready while it still takes orders.
+#[tokio::test]
+async fn while_draining_it_still_takes_orders() {
+    let mut world = World::with(|setup| setup.set("shutdown.drain", "2s")).await;
+    let api = world.caller();
+    world.running().stopper().cancel();
+    assert_eq!(world.admin("/readyz").await, (503, "stopping\n".to_owned()));
+    let id = api.create(&order("tok_success")).await;
+    world.stop().await;
+    world.start().await;
+    world.caller().wait_status(&id, "succeeded").await;
+}
+
 #[tokio::test]
 async fn a_stop_waits_for_calls_that_are_under_way() {
     let mut world = World::open().await;
