@@ -39,7 +39,7 @@ enum Command {
     /// Everything on this machine: private Postgres, sandbox, service, sample payouts
     Dev(DevArgs),
     /// Run Pike's sandbox
-    Sandbox(sandbox::Args),
+    Sandbox(Box<sandbox::Args>),
     /// Bring the database up to date
     Migrate {
         #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
@@ -149,7 +149,7 @@ async fn run(command: Command) -> Result<ExitCode> {
         Command::Dev(args) => dev::run(args, stop_on_signal()?).await?,
         Command::Sandbox(args) => {
             telemetry::start_logs(LogFormat::Json, &log_filter());
-            sandbox::run(args, stop_on_signal()?).await?;
+            sandbox::run(*args, stop_on_signal()?).await?;
         }
         Command::Migrate { database_url } => migrate(&database_url).await?,
         Command::CheckConfig { config } => println!("{}", config::check(Some(&config), &environment)?),

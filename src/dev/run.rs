@@ -133,12 +133,8 @@ fn start_sandbox(
     listener: TcpListener,
     stop: CancellationToken,
 ) -> Result<JoinHandle<Result<(), sandbox::SandboxError>>> {
-    let project = Project {
-        id: PROJECT.to_owned(),
-        partner_public_key_pem: home.read_key("payoutd.pub.pem")?,
-        webhook_url: format!("http://{}/pike/{PROJECT}", ports.webhook),
-        auto_confirm: false,
-    };
+    let webhook_url = format!("http://{}/pike/{PROJECT}", ports.webhook);
+    let project = Project::new(PROJECT, home.read_key("payoutd.pub.pem")?, webhook_url);
     let mut settings = Settings::new(vec![project], home.read_key("pike.key.pem")?);
     // Long enough to watch, short enough not to wait for.
     settings.timing.ready_delay = Duration::from_millis(150);

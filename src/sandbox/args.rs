@@ -6,7 +6,12 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::SandboxError;
-use super::settings::{Project, SecondStart, Settings, Timing};
+use super::code::{Code, HttpStatuses};
+use super::faults::Scenario;
+use super::request::Method;
+use super::settings::{
+    ConfirmShows, DeclinedSession, Project, SecondStart, Settings, Timing, WebhookVersion,
+};
 
 /// Runs a fake Pike.
 #[derive(Clone, Debug, clap::Args)]
@@ -14,7 +19,8 @@ pub struct Args {
     /// Address to listen on
     #[arg(long, default_value = "127.0.0.1:8090")]
     pub listen: SocketAddr,
-    /// A partner project (repeatable): id=ID,key=PATH_TO_PARTNER_PUBLIC_PEM,webhook=URL[,auto_confirm]
+    /// A partner project (repeatable): id=ID,key=PATH_TO_PARTNER_PUBLIC_PEM,webhook=URL, then if you like
+    /// auto_confirm, submerchants=A|B, submerchant_required, deny=METHOD|METHOD
     #[arg(long = "project", value_name = "SPEC", required = true)]
     pub projects: Vec<ProjectSpec>,
     /// The sandbox's own RSA private key, PEM; signs the webhooks
@@ -55,6 +61,27 @@ pub struct Args {
     /// What a second start on one session does
     #[arg(long, value_enum, default_value_t = SecondStart::Reject)]
     pub second_start: SecondStart,
+    /// How the session of a declined payout ends
+    #[arg(long, value_enum, default_value_t = DeclinedSession::Cancelled)]
+    pub declined_session: DeclinedSession,
+    /// How a payout shows in the answer to its confirm
+    #[arg(long, value_enum, default_value_t = ConfirmShows::InProgress)]
+    pub confirm_shows: ConfirmShows,
+    /// Which version's names webhooks use
+    #[arg(long, value_enum, default_value_t = WebhookVersion::Start)]
+    pub webhook_version: WebhookVersion,
+    /// Accept session/start for session/start/payout
+    #[arg(long)]
+    pub start_alias: bool,
+    /// HTTP status of an error (repeatable): CODE=STATUS, or all=STATUS
+    #[arg(long = "http-status", value_name = "CODE=STATUS", value_parser = parse_status)]
+    pub http_statuses: Vec<(Option<Code>, u16)>,
+    /// Faults: a TOML file, see docs/sandbox.md
+    #[arg(long, value_name = "PATH")]
+    pub scenario: Option<PathBuf>,
+    /// Where the dice of faults start, unless the scenario says
+    #[arg(long)]
+    pub seed: Option<u64>,
 }
 
 /// One `--project`.
@@ -64,19 +91,31 @@ pub struct ProjectSpec {
     pub key: PathBuf,
     pub webhook: String,
     pub auto_confirm: bool,
+    pub submerchants: Vec<String>,
+    pub submerchant_required: bool,
+    pub denied: Vec<Method>,
 }
 
 impl FromStr for ProjectSpec {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let (mut id, mut key, mut webhook, mut auto_confirm) = (None, None, None, false);
+        let (mut id, mut key, mut webhook) = (None, None, None);
+        let (mut auto_confirm, mut submerchant_required) = (false, false);
+        let (mut submerchants, mut denied) = (Vec::new(), Vec::new());
         for part in text.split(',') {
             match part.split_once('=') {
                 Some(("id", value)) if !value.is_empty() => id = Some(value.to_owned()),
                 Some(("key", value)) if !value.is_empty() => key = Some(PathBuf::from(value)),
                 Some(("webhook", value)) if !value.is_empty() => webhook = Some(value.to_owned()),
+                Some(("submerchants", value)) => {
+                    submerchants = value.split('|').map(str::to_owned).collect();
+                }
+                Some(("deny", value)) => {
+                    denied = value.split('|').map(parse_method).collect::<Result<_, _>>()?;
+                }
                 None if part == "auto_confirm" => auto_confirm = true,
+                None if part == "submerchant_required" => submerchant_required = true,
                 Some(_) | None => return Err(format!("`{part}` is not part of a project")),
             }
         }
@@ -86,7 +125,29 @@ impl FromStr for ProjectSpec {
             key: key.ok_or_else(|| missing("key"))?,
             webhook: webhook.ok_or_else(|| missing("webhook"))?,
             auto_confirm,
+            submerchants,
+            submerchant_required,
+            denied,
         })
+    }
+}
+
+fn parse_method(path: &str) -> Result<Method, String> {
+    Method::ALL
+        .iter()
+        .copied()
+        .find(|method| method.path() == path)
+        .ok_or_else(|| format!("`{path}` is not a method"))
+}
+
+fn parse_status(text: &str) -> Result<(Option<Code>, u16), String> {
+    let (code, status) = text.split_once('=').ok_or("expected CODE=STATUS")?;
+    let status = status.parse().ok().filter(|status| (400..=599).contains(status));
+    let status = status.ok_or("a status goes from 400 to 599")?;
+    match (code, Code::named(code)) {
+        ("all", _) => Ok((None, status)),
+        (_, Some(code)) => Ok((Some(code), status)),
+        (_, None) => Err(format!("`{code}` is not an error code")),
     }
 }
 
@@ -119,7 +180,19 @@ impl TryFrom<Args> for Settings {
                 id: spec.id,
                 webhook_url: spec.webhook,
                 auto_confirm: spec.auto_confirm,
+                submerchants: spec.submerchants,
+                submerchant_required: spec.submerchant_required,
+                denied: spec.denied,
             });
+        }
+        let mut scenario = args.scenario.as_deref().map(read_scenario).transpose()?.unwrap_or_default();
+        scenario.seed = scenario.seed.or(args.seed);
+        let mut http_statuses = HttpStatuses::default();
+        for (code, status) in args.http_statuses {
+            match code {
+                Some(code) => drop(http_statuses.by_code.insert(code, status)),
+                None => http_statuses.all = Some(status),
+            }
         }
         Ok(Self {
             projects,
@@ -136,8 +209,19 @@ impl TryFrom<Args> for Settings {
             },
             balances: args.balances.into_iter().collect(),
             second_start: args.second_start,
+            declined_session: args.declined_session,
+            confirm_shows: args.confirm_shows,
+            webhook_version: args.webhook_version,
+            start_alias: args.start_alias,
+            http_statuses,
+            scenario,
         })
     }
+}
+
+fn read_scenario(path: &Path) -> Result<Scenario, SandboxError> {
+    Scenario::from_toml(&read(path)?)
+        .map_err(|reason| SandboxError::Scenario { path: path.to_owned(), reason })
 }
 
 fn read(path: &Path) -> Result<String, SandboxError> {
@@ -156,7 +240,9 @@ mod tests {
 
     #[test]
     fn reads_a_command_line() {
-        let line = "sandbox --project id=p1,key=k.pem,webhook=http://h/w?a=b,auto_confirm \
+        let line = "sandbox --project id=p1,key=k.pem,webhook=http://h/w?a=b,auto_confirm,\
+                    submerchants=a|b,submerchant_required,deny=session/init/payout \
+                    --http-status all=400 --http-status authorization_error=403 \
                     --signing-key s.pem --webhook-retry 0s,1s --balance rub=500 --clock-factor 60 \
                     --second-start add";
         let args = <Line as clap::Parser>::try_parse_from(line.split_whitespace()).unwrap().args;
@@ -165,6 +251,9 @@ mod tests {
         assert_eq!(args.webhook_retry, [Duration::ZERO, Duration::from_secs(1)]);
         assert_eq!(args.balances, [("RUB".to_owned(), 500)]);
         assert_eq!(args.second_start, SecondStart::Add);
+        assert_eq!(args.http_statuses, [(None, 400), (Some(Code::AuthorizationError), 403)]);
+        assert_eq!(args.projects[0].submerchants, ["a", "b"]);
+        assert_eq!(args.projects[0].denied, [Method::InitPayout]);
         assert_eq!(args.confirm_window, Timing::default().confirm_window);
     }
 
@@ -173,6 +262,8 @@ mod tests {
         for spec in ["", "id=a", "id=a,key=k", "id=a,key=k,webhook=u,colour=red", "id=,key=k,webhook=u"] {
             assert!(spec.parse::<ProjectSpec>().is_err(), "{spec}");
         }
+        assert!(parse_status("all=200").is_err() && parse_status("nothing=400").is_err());
+        assert!("id=a,key=k,webhook=u,deny=session/start".parse::<ProjectSpec>().is_err());
         assert!(parse_factor("0").is_err() && parse_factor("NaN").is_err() && parse_factor("inf").is_err());
         assert!(parse_balance("RUB=-1").is_err() && parse_balance("RUBL=1").is_err());
     }

@@ -1,13 +1,15 @@
 //! What a call does to the world: the idempotency key, the session it names, the step, the ledger's line and
-//! the answer. Authentication is done before, in `http`.
+//! the answer. Authentication is done before, in `http`; which fault strikes is `strikes`' business.
 
 use super::code::Code;
+use super::faults::{Deed, Strike, Twist};
 use super::ledger::{Event, Page, Verdict, What};
-use super::machine::Input;
-use super::magic::{Call, Fault};
+use super::machine::{Input, Start};
+use super::magic::Magic;
 use super::request::{Method, Request};
 use super::scalars::{At, Digest, PayoutId, SessionId};
-use super::session::{Order, Session, SessionStatus, Version};
+use super::session::{Order, Session, Version};
+use super::settings::SecondStart;
 use super::view::{self, Look};
 use super::world::{Record, World};
 
@@ -20,6 +22,7 @@ pub struct Arrival<'a> {
     pub version: Version,
     pub body_sha256: Digest,
     pub idempotency_key: Option<&'a str>,
+    pub submerchant: Option<&'a str>,
 }
 
 /// What goes back over HTTP.
@@ -27,14 +30,6 @@ pub struct Arrival<'a> {
 pub struct Answer {
     pub status: u16,
     pub body: Vec<u8>,
-}
-
-impl Answer {
-    /// A refusal.
-    #[must_use]
-    pub fn error(code: Code) -> Self {
-        Self { status: code.http_status(), body: view::refusal(code) }
-    }
 }
 
 /// What a call came to: the session it was about, when there is one, and the verdict.
@@ -48,49 +43,87 @@ impl Done {
         Self { session, verdict: Verdict::Refused(code) }
     }
 
-    fn of(session: SessionId, result: Result<Verdict, Code>) -> Self {
-        let verdict = result.unwrap_or_else(Verdict::Refused);
+    fn of(session: SessionId, result: Result<(), Code>) -> Self {
+        let verdict = result.map_or_else(Verdict::Refused, |()| Verdict::Accepted);
         Self { session: Some(session), verdict }
     }
 }
 
 impl World {
-    /// Answers a call that was refused before anyone looked at what it wants.
-    pub fn turn_away(&mut self, arrival: Arrival<'_>, code: Code, now: At) -> Answer {
-        self.conclude(arrival, &Done::refused(None, code), now)
+    /// A refusal.
+    #[must_use]
+    pub fn refusal(&self, code: Code) -> Answer {
+        Answer { status: self.constitution.http_statuses.of(code), body: view::refusal(code) }
     }
 
-    /// Answers a call of an authenticated partner; `request` is its body, read.
-    pub fn call(&mut self, arrival: Arrival<'_>, request: Result<Request, Code>, now: At) -> Answer {
+    /// Answers a call that was refused before anyone looked at what it wants.
+    pub fn turn_away(&mut self, arrival: Arrival<'_>, code: Code, now: At) -> Answer {
+        self.conclude(arrival, &Done::refused(None, code), None, now)
+    }
+
+    /// Answers a call of an authenticated partner; `request` is its body, read. Also says which session it
+    /// was about. What the fault does to the answer on its way is not done here.
+    pub fn call(
+        &mut self,
+        arrival: Arrival<'_>,
+        request: Result<Request, Code>,
+        strike: Option<&Strike>,
+        now: At,
+    ) -> (Answer, Option<SessionId>) {
         if self.closed {
-            return Answer::error(Code::InternalError);
+            return (self.refusal(Code::InternalError), None);
         }
         let key = arrival
             .idempotency_key
             .map(|key| Digest::of_parts(&[arrival.project, arrival.method.path(), key]));
-        if key.is_some_and(|key| self.state.used_keys.contains(&key)) {
+        let done = if let Err(code) = self.admit(arrival) {
+            Done::refused(None, code)
+        } else if strike.is_some_and(|strike| strike.kind.prevents()) {
             let session = request.ok().and_then(|request| self.session_of(arrival, &request));
-            return self.conclude(arrival, &Done::refused(session, Code::IdempotencyKeyAlreadyExists), now);
-        }
-        let done = match request {
-            Ok(request) => self.perform(arrival, request, now),
-            Err(code) => Done::refused(None, code),
+            Done { session, verdict: Verdict::Broken }
+        } else if key.is_some_and(|key| self.state.used_keys.contains(&key)) {
+            let session = request.ok().and_then(|request| self.session_of(arrival, &request));
+            Done::refused(session, Code::IdempotencyKeyAlreadyExists)
+        } else {
+            match request {
+                Ok(request) => self.perform(arrival, request, strike, now),
+                Err(code) => Done::refused(None, code),
+            }
         };
         // A call that broke without effect has not used its key either.
         if done.verdict != Verdict::Broken {
             self.state.used_keys.extend(key);
         }
-        self.conclude(arrival, &done, now)
+        (self.conclude(arrival, &done, strike, now), done.session)
+    }
+
+    /// What the project may do at all.
+    fn admit(&self, arrival: Arrival<'_>) -> Result<(), Code> {
+        let terms = self.constitution.terms(arrival.project).ok_or(Code::IdentificationError)?;
+        let known = arrival.submerchant.is_none_or(|name| {
+            terms.submerchants.is_empty() || terms.submerchants.iter().any(|known| known == name)
+        });
+        let missing = terms.submerchant_required && arrival.submerchant.is_none();
+        if !known || missing || terms.denied.contains(&arrival.method) {
+            return Err(Code::AuthorizationError);
+        }
+        Ok(())
     }
 
     /// The session the call names, if it exists and is the caller's own.
-    fn session_of(&self, arrival: Arrival<'_>, request: &Request) -> Option<SessionId> {
+    pub(super) fn session_of(&self, arrival: Arrival<'_>, request: &Request) -> Option<SessionId> {
         let id = request.session?;
         let record = self.state.sessions.get(&id)?;
         (*record.session.project == *arrival.project).then_some(id)
     }
 
-    fn perform(&mut self, arrival: Arrival<'_>, request: Request, now: At) -> Done {
+    fn perform(
+        &mut self,
+        arrival: Arrival<'_>,
+        mut request: Request,
+        strike: Option<&Strike>,
+        now: At,
+    ) -> Done {
         match arrival.method {
             Method::Create => {
                 let id = SessionId::fresh();
@@ -98,7 +131,7 @@ impl World {
                 self.enter(session);
                 return Done { session: Some(id), verdict: Verdict::Accepted };
             }
-            Method::InitPayout => return self.init(arrival, request.order, now),
+            Method::InitPayout => return self.init(arrival, request.order, strike, now),
             Method::StartPayout | Method::Confirm | Method::Cancel | Method::Status => {}
         }
         let Some(id) = self.session_of(arrival, &request) else {
@@ -106,28 +139,30 @@ impl World {
         };
         self.catch_up(id, now);
         let result = match arrival.method {
-            Method::StartPayout => self.start(id, arrival.version, request.order, now),
-            Method::Confirm => self.decide(id, Call::Confirm, Input::Confirm, now),
-            Method::Cancel => self.decide(id, Call::Cancel, Input::Cancel, now),
-            Method::Status | Method::Create | Method::InitPayout => Ok(Verdict::Accepted),
+            Method::StartPayout => {
+                let order = std::mem::take(&mut request.order);
+                self.start(id, arrival.version, order, strike, now)
+            }
+            Method::Confirm => self.step(id, Input::Confirm, now).map(|()| self.count_confirm(id)),
+            Method::Cancel => self.step(id, Input::Cancel, now).map(|()| self.page(id).cancels_accepted += 1),
+            Method::Status | Method::Create | Method::InitPayout => Ok(()),
         };
         Done::of(id, result)
     }
 
     /// Create and start in one; when the start is refused there is no session either.
-    fn init(&mut self, arrival: Arrival<'_>, order: Order, now: At) -> Done {
+    fn init(&mut self, arrival: Arrival<'_>, order: Order, strike: Option<&Strike>, now: At) -> Done {
         let id = SessionId::fresh();
         let session = Session::created(id, arrival.project, arrival.version, Order::default(), now);
         self.enter(session);
-        let result = self.start(id, arrival.version, order, now);
-        match result {
-            Ok(Verdict::Accepted | Verdict::AnswerLost) => Done::of(id, result),
-            Ok(Verdict::Refused(_) | Verdict::Broken) | Err(_) => {
+        match self.start(id, arrival.version, order, strike, now) {
+            Ok(()) => Done::of(id, Ok(())),
+            Err(code) => {
                 self.state.sessions.remove(&id);
                 // It was the last to be entered.
                 self.state.ledger.eventful.pop_back();
                 self.state.ledger.totals_of(arrival.project).sessions -= 1;
-                Done { session: None, verdict: result.unwrap_or_else(Verdict::Refused) }
+                Done::refused(None, code)
             }
         }
     }
@@ -142,38 +177,38 @@ impl World {
         }
     }
 
-    fn start(&mut self, id: SessionId, version: Version, order: Order, now: At) -> Result<Verdict, Code> {
+    fn start(
+        &mut self,
+        id: SessionId,
+        version: Version,
+        mut order: Order,
+        strike: Option<&Strike>,
+        now: At,
+    ) -> Result<(), Code> {
         let Record { session, .. } = self.state.sessions.get_mut(&id).ok_or(Code::InvalidRequest)?;
-        let destination = order.destination.as_ref().or(session.draft.destination.as_ref());
-        let fault = destination.and_then(|to| to.magic.script().fault);
-        let untouched = session.status == SessionStatus::Created && !session.start_broke;
-        if fault == Some(Fault::StartBreaks) && untouched {
-            session.start_broke = true;
-            return Ok(Verdict::Broken);
+        let story = strike.and_then(|strike| strike.figures.story.as_deref()).and_then(Magic::listed);
+        if let Some(magic) = story {
+            order.destination = order.destination.or_else(|| session.draft.destination.clone());
+            order.destination.iter_mut().for_each(|to| to.magic = magic);
         }
-        self.step(id, Input::Start { payout: PayoutId::fresh(), version, order }, now)?;
+        let again = strike
+            .is_some_and(|strike| strike.kind.deed() == Deed::Start(Twist::Twice))
+            .then(|| order.clone());
+        let start = |order, second| Input::Start(Start { payout: PayoutId::fresh(), version, order, second });
+        self.step(id, start(order, self.constitution.second_start), now)?;
         self.page(id).starts += 1;
-        Ok(lost_if(fault == Some(Fault::LostAnswer(Call::Start))))
+        if let Some(order) = again {
+            // Pike itself carried the call out twice.
+            self.step(id, start(order, SecondStart::Add), now)?;
+        }
+        Ok(())
     }
 
-    /// Confirm and cancel.
-    fn decide(&mut self, id: SessionId, call: Call, input: Input, now: At) -> Result<Verdict, Code> {
-        self.step(id, input, now)?;
-        let Record { session, page } = self.state.sessions.get_mut(&id).ok_or(Code::InvalidRequest)?;
-        match call {
-            Call::Confirm => {
-                if page.confirms_accepted == 0 {
-                    self.state.ledger.totals_of(&session.project).confirmed_sessions += 1;
-                }
-                page.confirms_accepted += 1;
-            }
-            Call::Cancel => page.cancels_accepted += 1,
-            Call::Start => {}
-        }
-        let started = session.payouts.iter().map(|payout| &payout.destination);
-        let fault = Some(Fault::LostAnswer(call));
-        let mut destinations = started.chain(&session.draft.destination);
-        Ok(lost_if(destinations.any(|to| to.magic.script().fault == fault)))
+    fn count_confirm(&mut self, id: SessionId) {
+        let Some(Record { session, page }) = self.state.sessions.get_mut(&id) else { return };
+        let first = page.confirms_accepted == 0;
+        page.confirms_accepted += 1;
+        self.state.ledger.totals_of(&session.project).confirmed_sessions += u64::from(first);
     }
 
     fn page(&mut self, id: SessionId) -> &mut Page {
@@ -181,32 +216,64 @@ impl World {
     }
 
     /// Writes the call into the ledger and makes its answer.
-    fn conclude(&mut self, arrival: Arrival<'_>, done: &Done, now: At) -> Answer {
-        let Arrival { project, method, body_sha256, idempotency_key, .. } = arrival;
+    fn conclude(&mut self, arrival: Arrival<'_>, done: &Done, strike: Option<&Strike>, now: At) -> Answer {
+        let loses = strike.is_some_and(|strike| strike.kind.loses_the_answer());
+        let lost = loses && done.verdict == Verdict::Accepted;
+        let verdict = if lost { Verdict::AnswerLost } else { done.verdict };
         if !self.closed {
-            self.dirty = true;
-            self.state.ledger.totals_of(project).count_call(method, done.verdict);
-            let what = What::request(project, method, body_sha256, done.verdict, idempotency_key);
-            let event = Event { at: now, what };
-            match done.session.and_then(|id| self.state.sessions.get_mut(&id)) {
-                Some(record) => record.page.append(event),
-                None => self.state.ledger.append_loose(event),
-            }
+            self.book_call(arrival, done.session, verdict, strike, now);
         }
         let record = done.session.and_then(|id| self.state.sessions.get(&id));
         match (done.verdict, record) {
             (Verdict::Accepted, Some(record)) => {
-                let look = if method == Method::Status { Look::Report } else { Look::Answer };
-                Answer { status: 200, body: view::answer(&record.session, arrival.version, look) }
+                let body = self.constitution.shown(&record.session, arrival, strike);
+                Answer { status: 200, body }
             }
-            (Verdict::Refused(code), _) => Answer::error(code),
+            (Verdict::Refused(code), _) => self.refusal(code),
             (Verdict::AnswerLost | Verdict::Broken, _) | (Verdict::Accepted, None) => {
-                Answer::error(Code::InternalError)
+                self.refusal(Code::InternalError)
+            }
+        }
+    }
+
+    fn book_call(
+        &mut self,
+        arrival: Arrival<'_>,
+        session: Option<SessionId>,
+        verdict: Verdict,
+        strike: Option<&Strike>,
+        now: At,
+    ) {
+        let Arrival { project, method, body_sha256, idempotency_key, submerchant, .. } = arrival;
+        self.dirty = true;
+        let totals = self.state.ledger.totals_of(project);
+        totals.count_call(method, verdict);
+        let request = What::request(project, method, body_sha256, verdict, idempotency_key, submerchant);
+        let fault = strike.map(|strike| {
+            totals.count_fault(strike.kind);
+            What::Fault { fault: strike.kind }
+        });
+        for what in [Some(request), fault].into_iter().flatten() {
+            let event = Event { at: now, what };
+            match session.and_then(|id| self.state.sessions.get_mut(&id)) {
+                Some(record) => record.page.append(event),
+                None => self.state.ledger.append_loose(event),
             }
         }
     }
 }
 
-fn lost_if(lost: bool) -> Verdict {
-    if lost { Verdict::AnswerLost } else { Verdict::Accepted }
+impl super::world::Constitution {
+    /// The body of an accepted call's answer: as it is, unless a lagging copy answers.
+    fn shown(&self, session: &Session, arrival: Arrival<'_>, strike: Option<&Strike>) -> Vec<u8> {
+        let look = match arrival.method {
+            Method::Status => Look::Report,
+            Method::Confirm => Look::Confirm(self.confirm_shows),
+            Method::Create | Method::InitPayout | Method::StartPayout | Method::Cancel => Look::Answer,
+        };
+        let past = strike.filter(|strike| strike.kind.deed() == Deed::Past);
+        let past = past.map(|strike| strike.figures.shows.unwrap_or_else(|| session.step_back()));
+        let past = past.map(|shows| session.as_it_was(shows));
+        view::answer(past.as_ref().unwrap_or(session), arrival.version, look)
+    }
 }

@@ -2,7 +2,7 @@
 //! purpose: a mistake made here and in the client of the service under test would cancel out.
 
 use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::rsa::KeyPair;
+use aws_lc_rs::rsa::{KeyPair, KeySize};
 use aws_lc_rs::signature::{ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_SHA256};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -47,6 +47,12 @@ impl SigningKey {
             other => return Err(format!("expected an RSA private key, found `{other}`")),
         };
         pair.map(Self).map_err(|error| error.to_string())
+    }
+
+    /// A new key, of nobody's.
+    #[must_use]
+    pub fn generate() -> Self {
+        Self(KeyPair::generate(KeySize::Rsa2048).expect("the system has randomness"))
     }
 
     /// Signs a body; the result is the header's value.

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use serde::{Deserialize, Serialize};
 
 use super::code::Code;
+use super::faults::FaultKind;
 use super::machine::{Direction, WebhookKind};
 use super::request::Method;
 use super::scalars::{Amount, At, Digest, PayoutId, SessionId};
@@ -18,7 +19,7 @@ pub const EVENTS_PER_SESSION: usize = 200;
 pub const SESSIONS_WITH_EVENTS: usize = 50_000;
 /// Raw events kept of calls that belong to no session, the youngest ones.
 pub const LOOSE_EVENTS: usize = 10_000;
-/// Characters kept of an idempotency key.
+/// Characters kept of an idempotency key and of a submerchant.
 const KEY_LENGTH: usize = 64;
 
 /// What came of a call.
@@ -58,6 +59,12 @@ pub enum What {
         body_sha256: Digest,
         verdict: Verdict,
         idempotency_key: Option<Box<str>>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        submerchant: Option<Box<str>>,
+    },
+    /// A fault on command struck the call before, or the webhook that follows.
+    Fault {
+        fault: FaultKind,
     },
     Change {
         session_status: SessionStatus,
@@ -68,6 +75,9 @@ pub enum What {
         kind: WebhookKind,
         attempt: u32,
         reception: Reception,
+        /// Not as Pike would send it: the receiver must not have accepted it.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        forged: bool,
     },
     Money {
         payout: PayoutId,
@@ -85,9 +95,11 @@ impl What {
         body_sha256: Digest,
         verdict: Verdict,
         idempotency_key: Option<&str>,
+        submerchant: Option<&str>,
     ) -> Self {
-        let key = idempotency_key.map(|key| key.chars().take(KEY_LENGTH).collect());
-        Self::Request { project: project.into(), method, body_sha256, verdict, idempotency_key: key }
+        let cut = |text: Option<&str>| text.map(|text| text.chars().take(KEY_LENGTH).collect());
+        let (idempotency_key, submerchant) = (cut(idempotency_key), cut(submerchant));
+        Self::Request { project: project.into(), method, body_sha256, verdict, idempotency_key, submerchant }
     }
 }
 
@@ -98,6 +110,8 @@ pub struct Page {
     pub confirms_accepted: u32,
     pub cancels_accepted: u32,
     pub paid_times: u32,
+    #[serde(default)]
+    pub webhook_attempts: u32,
     pub events: Vec<Event>,
     pub events_dropped: u64,
 }
@@ -140,6 +154,14 @@ pub struct Totals {
     pub webhook_attempts: u64,
     pub webhooks_delivered: u64,
     pub webhooks_given_up: u64,
+    /// Attempts with a signature that does not fit.
+    #[serde(default)]
+    pub forgeries: u64,
+    /// Those of them that a receiver answered with 200.
+    #[serde(default)]
+    pub forgeries_accepted: u64,
+    #[serde(default)]
+    pub faults: BTreeMap<FaultKind, u64>,
     /// By upper-case currency.
     pub money: BTreeMap<String, Flow>,
 }
@@ -154,6 +176,11 @@ impl Totals {
             Verdict::AnswerLost => self.answers_lost += 1,
             Verdict::Broken => self.calls_broken += 1,
         }
+    }
+
+    /// Counts a fault that struck.
+    pub fn count_fault(&mut self, fault: FaultKind) {
+        *self.faults.entry(fault).or_default() += 1;
     }
 
     /// Counts a movement of money.
@@ -184,6 +211,11 @@ impl Totals {
         self.webhook_attempts += other.webhook_attempts;
         self.webhooks_delivered += other.webhooks_delivered;
         self.webhooks_given_up += other.webhooks_given_up;
+        self.forgeries += other.forgeries;
+        self.forgeries_accepted += other.forgeries_accepted;
+        for (fault, count) in &other.faults {
+            *self.faults.entry(*fault).or_default() += count;
+        }
         for (method, count) in &other.calls {
             *self.calls.entry(*method).or_default() += count;
         }
@@ -235,8 +267,14 @@ mod tests {
     use super::*;
 
     fn event() -> Event {
-        let what =
-            What::request("p", Method::Status, Digest::of(b""), Verdict::Accepted, Some(&"k".repeat(99)));
+        let what = What::request(
+            "p",
+            Method::Status,
+            Digest::of(b""),
+            Verdict::Accepted,
+            Some(&"k".repeat(99)),
+            None,
+        );
         Event { at: At(1), what }
     }
 

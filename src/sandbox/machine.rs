@@ -4,31 +4,54 @@
 use std::time::Duration;
 
 use super::code::Code;
-use super::magic::{Outcome, Script};
+use super::magic::{Magic, Outcome, Resolution, Script};
 use super::scalars::{Amount, At, PayoutId};
 use super::session::{Order, Payout, Session, SessionStatus, Stage, Version};
-use super::settings::{SecondStart, Timing};
+use super::settings::{DeclinedSession, SecondStart, Timing};
 
 /// What can happen to a session.
 #[derive(Debug)]
 pub enum Input {
-    Start {
-        payout: PayoutId,
-        version: Version,
-        order: Order,
-    },
+    Start(Start),
     Confirm,
     Cancel,
     /// Time has passed: the earliest due thing happens, if one is due.
     Tick,
+    /// Somebody at the sandbox's own controls says what happens.
+    Hand(Hand),
+}
+
+/// A payout that is to be started.
+#[derive(Debug)]
+pub struct Start {
+    pub payout: PayoutId,
+    pub version: Version,
+    pub order: Order,
+    /// What happens when the session was started before.
+    pub second: SecondStart,
+}
+
+/// What a person can make happen to a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hand {
+    /// What would happen next by itself happens now.
+    Advance,
+    /// It fails, wherever it stands.
+    Fail(Code),
+    /// Nobody knows any more.
+    Doubt,
+    /// It is paid, confirmed or not.
+    Pay,
+    /// What was paid comes back.
+    Return,
 }
 
 /// What a step may depend on besides the session.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules<'a> {
     pub timing: &'a Timing,
-    pub second_start: SecondStart,
     pub auto_confirm: bool,
+    pub declined_session: DeclinedSession,
 }
 
 /// What the wallet of a project can pay.
@@ -38,7 +61,7 @@ pub trait Funds {
 }
 
 /// The webhooks about payouts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum WebhookKind {
     ReadyToConfirm,
@@ -85,29 +108,24 @@ pub fn step(
     now: At,
 ) -> Result<Vec<Effect>, Code> {
     let effects = match input {
-        Input::Start { payout, version, order } => start(session, payout, version, order, rules, now)?,
+        Input::Start(order) => start(session, order, rules, now)?,
         Input::Confirm => confirm(session, rules, now)?,
         Input::Cancel => cancel(session, rules, now)?,
         Input::Tick => tick(session, rules, funds, now),
+        Input::Hand(hand) => by_hand(session, hand, rules, funds, now)?,
     };
     if !effects.is_empty() {
-        summarise(session);
+        summarise(session, rules.declined_session);
         // Readers order what they see by this field, so two states never share a value.
         session.updated_at = now.max(At(session.updated_at.0.saturating_add(1)));
     }
     Ok(effects)
 }
 
-fn start(
-    session: &mut Session,
-    id: PayoutId,
-    version: Version,
-    order: Order,
-    rules: Rules<'_>,
-    now: At,
-) -> Result<Vec<Effect>, Code> {
+fn start(session: &mut Session, start: Start, rules: Rules<'_>, now: At) -> Result<Vec<Effect>, Code> {
+    let Start { payout: id, version, order, second } = start;
     let open = session.cancel_due.is_none();
-    let allowed = match (session.status, rules.second_start) {
+    let allowed = match (session.status, second) {
         (SessionStatus::Created, _) => open,
         (SessionStatus::InProgress | SessionStatus::Accepted, SecondStart::Add) => open,
         (SessionStatus::InProgress | SessionStatus::Accepted, SecondStart::Reject)
@@ -117,9 +135,12 @@ fn start(
         return Err(Code::SessionWrongState);
     }
     let order = order.over(&session.draft);
-    let (Some(destination), Some(amount)) = (order.destination, order.amount) else {
+    let (Some(mut destination), Some(amount)) = (order.destination, order.amount) else {
         return Err(Code::InvalidRequest);
     };
+    if destination.magic == Magic::Success {
+        destination.magic = Magic::of_amount(amount.minor).unwrap_or(Magic::Success);
+    }
     let script = destination.magic.script();
     if let Some(code) = script.refusal {
         return Err(code);
@@ -193,29 +214,74 @@ fn ripen(place: usize, payout: &mut Payout, rules: Rules<'_>, funds: &dyn Funds,
         Stage::AwaitingConfirm if script.paid_unasked => pay(place, payout, rules, now),
         Stage::AwaitingConfirm => fail(place, payout, Code::ConfirmTimeout, now),
         Stage::Cancelling => fail(place, payout, Code::SessionCancelledByPartner, now),
-        Stage::Doubtful { .. } => pay(place, payout, rules, now),
+        Stage::Doubtful { .. } => match script.outcome {
+            Outcome::Doubt(Resolution::Failed) => fail(place, payout, Code::ProviderTimeout, now),
+            Outcome::Doubt(Resolution::Paid | Resolution::ByHand)
+            | Outcome::Paid
+            | Outcome::Returned
+            | Outcome::Failed(_) => pay(place, payout, rules, now),
+        },
         Stage::Settling => match script.outcome {
             Outcome::Failed(code) => fail(place, payout, code, now),
-            Outcome::Paid | Outcome::Returned | Outcome::DoubtThenPaid if !funds.cover(&payout.amount) => {
+            Outcome::Paid | Outcome::Returned | Outcome::Doubt(_) if !funds.cover(&payout.amount) => {
                 fail(place, payout, Code::InsufficientWalletBalance, now)
             }
             Outcome::Paid | Outcome::Returned => pay(place, payout, rules, now),
-            Outcome::DoubtThenPaid => {
-                let due = Some(now.after(rules.timing.slow_delay));
+            Outcome::Doubt(resolution) => {
+                let due = (resolution != Resolution::ByHand).then(|| now.after(rules.timing.slow_delay));
                 become_stage(place, payout, Stage::Doubtful { since: now }, due, WebhookKind::PaymentFinished)
             }
         },
-        Stage::Paid { at, returned: None } => {
-            let stage = Stage::Paid { at, returned: Some(now) };
-            let mut effects = become_stage(place, payout, stage, None, WebhookKind::PaymentRefunded);
-            effects.insert(1, Effect::Money { payout: place, direction: Direction::Back });
-            effects
-        }
+        Stage::Paid { at, returned: None } => give_back(place, payout, at, now),
         Stage::Paid { returned: Some(_), .. } | Stage::Failed { .. } => {
             payout.due = None;
             Vec::new()
         }
     }
+}
+
+fn give_back(place: usize, payout: &mut Payout, paid: At, now: At) -> Vec<Effect> {
+    let stage = Stage::Paid { at: paid, returned: Some(now) };
+    let mut effects = become_stage(place, payout, stage, None, WebhookKind::PaymentRefunded);
+    effects.insert(1, Effect::Money { payout: place, direction: Direction::Back });
+    effects
+}
+
+/// What a person says happens to the payout that was started last and for which it can happen.
+fn by_hand(
+    session: &mut Session,
+    hand: Hand,
+    rules: Rules<'_>,
+    funds: &dyn Funds,
+    now: At,
+) -> Result<Vec<Effect>, Code> {
+    if hand == Hand::Advance {
+        let due = session.next_due().ok_or(Code::SessionWrongState)?;
+        return Ok(tick(session, rules, funds, due.max(now)));
+    }
+    if let (Hand::Fail(code), SessionStatus::Created) = (hand, session.status) {
+        session.cancel_due = None;
+        session.status = SessionStatus::Cancelled;
+        session.error = Some(code);
+        let kind = WebhookKind::PaymentFinished;
+        return Ok(vec![Effect::Changed { payout: None }, Effect::Webhook { payout: None, kind }]);
+    }
+    for (place, payout) in session.payouts.iter_mut().enumerate().rev() {
+        match (hand, payout.stage) {
+            (Hand::Return, Stage::Paid { at, returned: None }) => {
+                return Ok(give_back(place, payout, at, now));
+            }
+            (Hand::Return | Hand::Advance, _) | (_, Stage::Paid { .. } | Stage::Failed { .. }) => {}
+            (Hand::Doubt, Stage::Doubtful { .. }) => {}
+            (Hand::Fail(code), _) => return Ok(fail(place, payout, code, now)),
+            (Hand::Pay, _) => return Ok(pay(place, payout, rules, now)),
+            (Hand::Doubt, _) => {
+                let stage = Stage::Doubtful { since: now };
+                return Ok(become_stage(place, payout, stage, None, WebhookKind::PaymentFinished));
+            }
+        }
+    }
+    Err(Code::SessionWrongState)
 }
 
 fn ready(place: usize, payout: &mut Payout, script: Script, rules: Rules<'_>, now: At) -> Vec<Effect> {
@@ -264,7 +330,7 @@ fn delay(usual: Duration, script: Script, rules: Rules<'_>) -> Duration {
 }
 
 /// Derives the session's status and error from its payouts.
-fn summarise(session: &mut Session) {
+fn summarise(session: &mut Session, declined: DeclinedSession) {
     let Some(last) = session.payouts.last() else {
         if session.cancel_due.is_some() {
             session.status = SessionStatus::InProgress;
@@ -284,7 +350,14 @@ fn summarise(session: &mut Session) {
         (true, _, _) => (SessionStatus::InProgress, None),
         (false, true, _) => (SessionStatus::Error, Some(Code::ProviderTimeout)),
         (false, false, true) => (SessionStatus::Accepted, None),
-        (false, false, false) => (SessionStatus::Cancelled, last.error()),
+        (false, false, false) => match (declined, last.error()) {
+            (DeclinedSession::Accepted, Some(code)) if !code.ends_the_session() => {
+                (SessionStatus::Accepted, None)
+            }
+            (DeclinedSession::Accepted | DeclinedSession::Cancelled, error) => {
+                (SessionStatus::Cancelled, error)
+            }
+        },
     };
 }
 

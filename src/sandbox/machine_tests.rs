@@ -17,6 +17,7 @@ struct World {
     timing: Timing,
     second_start: SecondStart,
     auto_confirm: bool,
+    declined: DeclinedSession,
     wallet: Wallet,
     now: At,
     session: Session,
@@ -30,6 +31,7 @@ impl World {
             timing: Timing::default(),
             second_start: SecondStart::Reject,
             auto_confirm: false,
+            declined: DeclinedSession::Cancelled,
             wallet: Wallet(i64::MAX),
             now: At(0),
             session,
@@ -39,7 +41,7 @@ impl World {
 
     fn take(&mut self, input: Input) -> Result<(), Code> {
         let rules =
-            Rules { timing: &self.timing, second_start: self.second_start, auto_confirm: self.auto_confirm };
+            Rules { timing: &self.timing, auto_confirm: self.auto_confirm, declined_session: self.declined };
         let before = self.session.updated_at;
         let effects = step(&mut self.session, input, rules, &self.wallet, self.now)?;
         assert!(effects.is_empty() || self.session.updated_at > before);
@@ -53,7 +55,8 @@ impl World {
             amount: Some(Amount { minor: 500, currency: Currency::parse("rub").unwrap() }),
             ..Order::default()
         };
-        self.take(Input::Start { payout: PayoutId::fresh(), version: Version::V2, order })
+        let (payout, version, second) = (PayoutId::fresh(), Version::V2, self.second_start);
+        self.take(Input::Start(Start { payout, version, order, second }))
     }
 
     /// Lets the next due thing happen; how long that took.
@@ -217,7 +220,8 @@ fn an_auto_confirm_project_is_never_asked() {
 fn a_start_may_be_refused_or_incomplete_and_changes_nothing() {
     let mut world = World::new();
     assert_eq!(world.start("tok_start_refused"), Err(Code::CardNumberDoesNotExist));
-    let bare = Input::Start { payout: PayoutId::fresh(), version: Version::V1, order: Order::default() };
+    let (version, order, second) = (Version::V1, Order::default(), SecondStart::Reject);
+    let bare = Input::Start(Start { payout: PayoutId::fresh(), version, order, second });
     assert_eq!(world.take(bare), Err(Code::InvalidRequest));
     assert_eq!(world.shown(), (Created, None, false, None));
     assert!(world.effects.is_empty() && world.session.updated_at == At(0));

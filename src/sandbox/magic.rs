@@ -5,6 +5,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::code::Code;
+use super::faults::{FaultKind, Point};
+use super::machine::WebhookKind;
+use super::request::Method;
 use super::scalars::Digest;
 use super::session::Card;
 
@@ -24,6 +27,8 @@ pub enum Magic {
     NoWebhooks,
     Duplicate,
     SessionError,
+    SessionErrorFailed,
+    SessionErrorOpen,
     Returned,
     StartLost,
     ConfirmLost,
@@ -31,6 +36,14 @@ pub enum Magic {
     Start500,
     WrongAmount,
     PaidUnasked,
+    /// Fails with this code after the confirm.
+    Fail(Code),
+    /// Fails with this code before the confirm.
+    FailEarly(Code),
+    /// The start is refused with this code.
+    Refuse(Code),
+    /// A fault, once in the session's life, wherever it can strike or at one point only.
+    Fault(FaultKind, Option<Point>),
 }
 
 /// How a confirmed payout ends.
@@ -40,25 +53,17 @@ pub enum Outcome {
     /// Paid, and sent back by the recipient's bank later.
     Returned,
     Failed(Code),
-    /// First `error` at session level, which settles nothing; later paid.
-    DoubtThenPaid,
+    /// First `error` at session level, which settles nothing; later one or the other, or neither.
+    Doubt(Resolution),
 }
 
-/// A trouble of the HTTP exchange, at most once in a session's life.
+/// What becomes of a session in `error`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
-    /// The call has its effect, the answer is a 500.
-    LostAnswer(Call),
-    /// A start answers 500 and has no effect. An init, which has no session to remember it by, always does.
-    StartBreaks,
-}
-
-/// The calls whose answer can be lost.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Call {
-    Start,
-    Confirm,
-    Cancel,
+pub enum Resolution {
+    Paid,
+    Failed,
+    /// Nothing until somebody says so.
+    ByHand,
 }
 
 /// What a destination makes happen.
@@ -73,7 +78,8 @@ pub struct Script {
     pub slow: bool,
     /// How often each webhook is sent.
     pub webhook_copies: u8,
-    pub fault: Option<Fault>,
+    /// Strikes once in a session's life.
+    pub fault: Option<(FaultKind, Option<Point>)>,
     /// Added to the amount shown by status and webhooks.
     pub shown_excess: i64,
     /// Paid although nobody confirmed.
@@ -92,7 +98,7 @@ const PLAIN: Script = Script {
 };
 
 /// Prefixes and their rows; the longest prefix that fits wins, wherever it stands.
-const TABLE: [(&str, Magic); 19] = [
+const TABLE: [(&str, Magic); 21] = [
     ("tok_success", Magic::Success),
     ("tok_mastercard", Magic::Mastercard),
     ("tok_country_", Magic::Country),
@@ -105,6 +111,8 @@ const TABLE: [(&str, Magic); 19] = [
     ("tok_no_webhooks", Magic::NoWebhooks),
     ("tok_duplicate", Magic::Duplicate),
     ("tok_session_error", Magic::SessionError),
+    ("tok_session_error_failed", Magic::SessionErrorFailed),
+    ("tok_session_error_open", Magic::SessionErrorOpen),
     ("tok_returned", Magic::Returned),
     ("tok_start_lost", Magic::StartLost),
     ("tok_confirm_lost", Magic::ConfirmLost),
@@ -113,6 +121,23 @@ const TABLE: [(&str, Magic); 19] = [
     ("tok_wrong_amount", Magic::WrongAmount),
     ("tok_paid_unasked", Magic::PaidUnasked),
 ];
+
+const START: Point = Point::Call(Method::StartPayout);
+
+/// How tokens name the points where a fault can strike.
+const POINTS: [(&str, Point); 8] = [
+    ("create", Point::Call(Method::Create)),
+    ("start", START),
+    ("confirm", Point::Call(Method::Confirm)),
+    ("cancel", Point::Call(Method::Cancel)),
+    ("status", Point::Call(Method::Status)),
+    ("ready_to_confirm", Point::Webhook(WebhookKind::ReadyToConfirm)),
+    ("payment_finished", Point::Webhook(WebhookKind::PaymentFinished)),
+    ("payment_refunded", Point::Webhook(WebhookKind::PaymentRefunded)),
+];
+
+/// The amount that tells the table's first story, minor units.
+const FIRST_MAGIC_AMOUNT: i64 = 9_990_001;
 
 /// The country of cards whose token names none.
 const HOME_COUNTRY: &str = "ARM";
@@ -123,8 +148,40 @@ impl Magic {
     /// The row of a token, hash or card number.
     #[must_use]
     pub fn of(secret: &str) -> Self {
+        Self::listed(secret).unwrap_or(Self::Success)
+    }
+
+    /// The same; `None` for what is in no table.
+    #[must_use]
+    pub fn listed(secret: &str) -> Option<Self> {
         let fitting = TABLE.iter().filter(|(prefix, _)| secret.starts_with(prefix));
-        fitting.max_by_key(|(prefix, _)| prefix.len()).map_or(Self::Success, |(_, magic)| *magic)
+        let row = fitting.max_by_key(|(prefix, _)| prefix.len()).map(|(_, magic)| *magic);
+        row.or_else(|| Self::composed(secret))
+    }
+
+    /// Tokens made of names: `tok_fail_CODE`, `tok_fail_early_CODE`, `tok_refuse_CODE`,
+    /// `tok_fault_KIND` and `tok_fault_KIND_on_POINT`.
+    fn composed(secret: &str) -> Option<Self> {
+        let codes = || Code::ALL.iter().map(|code| (code.name(), *code));
+        if let Some(rest) = secret.strip_prefix("tok_fault_") {
+            let (kind, rest) = longest(rest, FaultKind::ALL.iter().map(|kind| (kind.name(), *kind)))?;
+            let point =
+                rest.strip_prefix("_on_").and_then(|rest| longest(rest, POINTS)).map(|(point, _)| point);
+            return Some(Self::Fault(kind, point));
+        }
+        let early = secret.strip_prefix("tok_fail_early_").and_then(|rest| longest(rest, codes()));
+        let late = secret.strip_prefix("tok_fail_").and_then(|rest| longest(rest, codes()));
+        let refused = secret.strip_prefix("tok_refuse_").and_then(|rest| longest(rest, codes()));
+        let early = early.map(|(code, _)| Self::FailEarly(code));
+        let late = late.map(|(code, _)| Self::Fail(code));
+        early.or(late).or_else(|| refused.map(|(code, _)| Self::Refuse(code)))
+    }
+
+    /// The story of an amount of so many minor units: 9,990,001 is the first row, and so on.
+    #[must_use]
+    pub fn of_amount(minor: i64) -> Option<Self> {
+        let row = usize::try_from(minor.checked_sub(FIRST_MAGIC_AMOUNT)?).ok()?;
+        TABLE.get(row).map(|(_, magic)| *magic)
     }
 
     /// What the row makes happen.
@@ -140,20 +197,40 @@ impl Magic {
             Self::Slow => Script { slow: true, ..PLAIN },
             Self::NoWebhooks => Script { webhook_copies: 0, ..PLAIN },
             Self::Duplicate => Script { webhook_copies: 3, ..PLAIN },
-            Self::SessionError => Script { outcome: Outcome::DoubtThenPaid, ..PLAIN },
+            Self::SessionError => doubtful(Resolution::Paid),
+            Self::SessionErrorFailed => doubtful(Resolution::Failed),
+            Self::SessionErrorOpen => doubtful(Resolution::ByHand),
             Self::Returned => Script { outcome: Outcome::Returned, ..PLAIN },
-            Self::StartLost => Script { fault: Some(Fault::LostAnswer(Call::Start)), ..PLAIN },
-            Self::ConfirmLost => Script { fault: Some(Fault::LostAnswer(Call::Confirm)), ..PLAIN },
-            Self::CancelLost => Script { fault: Some(Fault::LostAnswer(Call::Cancel)), ..PLAIN },
-            Self::Start500 => Script { fault: Some(Fault::StartBreaks), ..PLAIN },
+            Self::StartLost => striking(FaultKind::ErrorAfter, START),
+            Self::ConfirmLost => striking(FaultKind::ErrorAfter, Point::Call(Method::Confirm)),
+            Self::CancelLost => striking(FaultKind::ErrorAfter, Point::Call(Method::Cancel)),
+            Self::Start500 => striking(FaultKind::ErrorBefore, START),
             Self::WrongAmount => Script { shown_excess: 1, ..PLAIN },
             Self::PaidUnasked => Script { paid_unasked: true, ..PLAIN },
+            Self::Fail(code) => failing(code),
+            Self::FailEarly(code) => Script { early_failure: Some(code), ..PLAIN },
+            Self::Refuse(code) => Script { refusal: Some(code), ..PLAIN },
+            Self::Fault(kind, point) => Script { fault: Some((kind, point)), ..PLAIN },
         }
     }
 }
 
 fn failing(code: Code) -> Script {
     Script { outcome: Outcome::Failed(code), ..PLAIN }
+}
+
+fn doubtful(resolution: Resolution) -> Script {
+    Script { outcome: Outcome::Doubt(resolution), ..PLAIN }
+}
+
+fn striking(kind: FaultKind, point: Point) -> Script {
+    Script { fault: Some((kind, Some(point))), ..PLAIN }
+}
+
+/// The longest of the names that `text` begins with, and what follows it.
+fn longest<T>(text: &str, names: impl IntoIterator<Item = (&'static str, T)>) -> Option<(T, &str)> {
+    let fitting = names.into_iter().filter(|(name, _)| text.starts_with(name));
+    fitting.max_by_key(|(name, _)| name.len()).map(|(name, value)| (value, &text[name.len()..]))
 }
 
 /// The card behind a token or hash: made up, but always the same one.
@@ -221,6 +298,32 @@ mod tests {
         assert_eq!(Magic::of("tok_decline_1"), Magic::Decline);
         assert_eq!(Magic::of("9f0c21ab"), Magic::Success);
         assert_eq!(Magic::of(""), Magic::Success);
+    }
+
+    #[test]
+    fn composed_tokens_name_codes_faults_and_points() {
+        for code in Code::ALL {
+            assert_eq!(Magic::of(&format!("tok_fail_{}_1", code.name())), Magic::Fail(*code));
+            assert_eq!(Magic::of(&format!("tok_fail_early_{}", code.name())), Magic::FailEarly(*code));
+            assert_eq!(Magic::of(&format!("tok_refuse_{}-x", code.name())), Magic::Refuse(*code));
+        }
+        for kind in FaultKind::ALL {
+            assert_eq!(Magic::of(&format!("tok_fault_{}_9", kind.name())), Magic::Fault(*kind, None));
+            for (name, point) in POINTS {
+                let token = format!("tok_fault_{}_on_{name}_9", kind.name());
+                assert_eq!(Magic::of(&token), Magic::Fault(*kind, Some(point)));
+            }
+        }
+        assert_eq!(Magic::listed("tok_fail_nothing"), None);
+        assert_eq!(Magic::listed("tok_fault_"), None);
+    }
+
+    #[test]
+    fn amounts_tell_the_same_stories() {
+        assert_eq!(Magic::of_amount(9_990_000), None);
+        assert_eq!(Magic::of_amount(9_990_004), Some(Magic::Decline));
+        assert_eq!(Magic::of_amount(9_990_001 + i64::try_from(TABLE.len()).unwrap()), None);
+        assert_eq!(Magic::of_amount(i64::MIN), None);
     }
 
     #[test]

@@ -8,14 +8,18 @@
 //! The sandbox is the oracle of the safety tests, so it shares no code with the client or the webhook
 //! receiver: a mistake on one side must show on the other.
 
+mod accept;
 mod args;
 mod calls;
 mod code;
+mod control;
+mod faults;
 mod http;
 mod keys;
 mod ledger;
 mod machine;
 mod magic;
+mod mail;
 mod post;
 mod report;
 mod request;
@@ -23,12 +27,14 @@ mod scalars;
 mod session;
 mod settings;
 mod state_file;
+mod strikes;
 mod view;
+mod wire;
 mod world;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
@@ -37,15 +43,22 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 pub use args::{Args, ProjectSpec};
-pub use settings::{Project, SecondStart, Settings, Timing};
+pub use code::{Code, HttpStatuses};
+pub use faults::{Rule, Scenario};
+pub use request::Method;
+pub use settings::{ConfirmShows, DeclinedSession, Project, SecondStart, Settings, Timing, WebhookVersion};
 
 use crate::clock::Clock;
+use faults::Book;
 use keys::{PartnerKey, SigningKey};
 use scalars::At;
 use world::{Constitution, State, World};
 
 /// How long calls under way may take to end at shutdown.
 const SHUTDOWN_GRACE: Duration = Duration::from_millis(500);
+
+/// Where the dice of faults start unless told otherwise.
+const DEFAULT_SEED: u64 = 1;
 
 /// Why a sandbox did not start, or stopped.
 #[derive(Debug, thiserror::Error)]
@@ -64,14 +77,14 @@ pub enum SandboxError {
     WebhookUrl { project: String },
     #[error("project `{project}` is given twice")]
     DuplicateProject { project: String },
+    #[error("the scenario in {} cannot be used: {reason}", path.display())]
+    Scenario { path: PathBuf, reason: String },
     #[error("the clock factor must be a number above zero")]
     ClockFactor,
     #[error("cannot listen on {address}")]
     Listen { address: std::net::SocketAddr, source: std::io::Error },
     #[error("cannot set up the client for webhooks")]
     WebhookClient(#[source] reqwest::Error),
-    #[error("the HTTP server stopped")]
-    Serve(#[source] std::io::Error),
 }
 
 /// A running sandbox, as its parts see it.
@@ -80,6 +93,8 @@ struct Sandbox {
     clock: Clock,
     partners: HashMap<String, PartnerKey>,
     signing_key: SigningKey,
+    /// Somebody else's, made when it is first asked for.
+    foreign_key: OnceLock<SigningKey>,
     world: Mutex<World>,
     /// Something is due earlier than it was.
     agenda_changed: Notify,
@@ -106,8 +121,11 @@ impl Sandbox {
                 return Err(SandboxError::DuplicateProject { project });
             }
         }
-        let world = Mutex::new(World::new(Constitution::of(settings), state));
-        Ok(Self { clock: Clock, partners, signing_key, world, agenda_changed: Notify::new() })
+        let Scenario { seed, rules } = settings.scenario.clone();
+        let faults = Book::new(seed.unwrap_or(DEFAULT_SEED), rules);
+        let world = Mutex::new(World::new(Constitution::of(settings), faults, state));
+        let (foreign_key, agenda_changed) = (OnceLock::new(), Notify::new());
+        Ok(Self { clock: Clock, partners, signing_key, foreign_key, world, agenda_changed })
     }
 
     fn now(&self) -> At {
@@ -155,23 +173,15 @@ pub async fn serve(
     }
 
     tracing::debug!(projects = settings.projects.len(), "the sandbox listens");
-    let router = http::router(Arc::clone(&sandbox));
-    let server = axum::serve(listener, router).with_graceful_shutdown(shutdown.clone().cancelled_owned());
-    let grace = async {
-        shutdown.cancelled().await;
-        tokio::time::sleep(SHUTDOWN_GRACE).await;
-    };
-    let served = tokio::select! {
-        served = server.into_future() => served.map_err(SandboxError::Serve),
-        () = grace => Ok(()),
-    };
+    let router = http::router(Arc::clone(&sandbox), settings.start_alias);
+    accept::serve(listener, router, shutdown, SHUTDOWN_GRACE).await;
     loops.shutdown().await;
     stop_saving.cancel();
     saver.join_all().await;
     // A connection may outlive its server for a moment; what it still asks for must not get lost unseen.
     sandbox.world().closed = true;
     match &settings.state_file {
-        Some(path) => state_file::save_last(&sandbox, path).and(served),
-        None => served,
+        Some(path) => state_file::save_last(&sandbox, path),
+        None => Ok(()),
     }
 }

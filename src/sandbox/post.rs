@@ -7,7 +7,9 @@ use reqwest::header::CONTENT_TYPE;
 use tokio::sync::{Semaphore, mpsc};
 
 use super::Sandbox;
+use super::faults::Seal;
 use super::http::SIGNATURE_HEADER;
+use super::keys::SigningKey;
 use super::ledger::{Event, Reception, What};
 use super::scalars::At;
 use super::settings::Timing;
@@ -23,35 +25,75 @@ const ANSWER_BODY_LIMIT: u64 = 16 * 1024;
 /// A webhook, ready to be attempted.
 struct Letter {
     url: Arc<str>,
-    body: String,
+    body: Box<str>,
     signature: Option<String>,
+    seal: Seal,
+}
+
+/// How a webhook left.
+struct Attempt {
+    signature: Option<String>,
+    seal: Seal,
+}
+
+impl Sandbox {
+    /// The bytes and the signature that go out.
+    fn seal(&self, mut body: Vec<u8>, known: Option<String>, seal: Seal) -> (Vec<u8>, Option<String>) {
+        let genuine = |body: &[u8]| known.unwrap_or_else(|| self.signing_key.sign(body));
+        match seal {
+            Seal::Genuine => {
+                let signature = genuine(&body);
+                (body, Some(signature))
+            }
+            Seal::Corrupt => {
+                let signature = genuine(&body);
+                let middle = body.len() / 2;
+                body.iter_mut().skip(middle).take(1).for_each(|byte| *byte ^= 1);
+                (body, Some(signature))
+            }
+            Seal::WrongSignature => {
+                let signature = self.signing_key.sign(b"{\"type\":\"another\"}");
+                (body, Some(signature))
+            }
+            Seal::ForeignKey => {
+                let signature = self.foreign_key.get_or_init(SigningKey::generate).sign(&body);
+                (body, Some(signature))
+            }
+            Seal::Unsigned => (body, None),
+        }
+    }
 }
 
 impl World {
     fn letter(&self, id: u64) -> Option<Letter> {
         let delivery = self.state.deliveries.get(&id)?;
         let url = self.constitution.webhook_url(&delivery.project)?;
-        Some(Letter { url, body: delivery.body.clone(), signature: delivery.signature.clone() })
+        let seal = if delivery.failures == 0 { delivery.seal } else { Seal::Genuine };
+        Some(Letter { url, body: delivery.body.clone(), signature: delivery.signature.clone(), seal })
     }
 
     /// Books an attempt: done, due again, or given up.
-    fn book_attempt(&mut self, id: u64, signature: String, reception: Reception, now: At) {
+    fn book_attempt(&mut self, id: u64, attempt: Attempt, reception: Reception, now: At) {
         if self.closed {
             return;
         }
         let Some(delivery) = self.state.deliveries.get_mut(&id) else { return };
         self.dirty = true;
-        let what = What::Webhook { kind: delivery.kind, attempt: delivery.failures + 1, reception };
+        let forged = attempt.seal != Seal::Genuine;
+        let what = What::Webhook { kind: delivery.kind, attempt: delivery.failures + 1, reception, forged };
         if let Some(record) = self.state.sessions.get_mut(&delivery.session) {
+            record.page.webhook_attempts += 1;
             record.page.append(Event { at: now, what });
         }
         let totals = self.state.ledger.totals_of(&delivery.project);
         totals.webhook_attempts += 1;
         let delivered = reception == Reception::Http(200);
+        totals.forgeries += u64::from(forged);
+        totals.forgeries_accepted += u64::from(forged && delivered);
         delivery.failures += u32::from(!delivered);
         match self.constitution.attempt_due(delivery.born, delivery.failures) {
             Some(due) if !delivered => {
-                delivery.signature = Some(signature);
+                delivery.signature = attempt.signature.filter(|_| !forged);
                 delivery.due = due;
                 self.agenda.insert((due, Job::Delivery(id)));
             }
@@ -128,12 +170,12 @@ async fn attempt(sandbox: &Sandbox, client: &reqwest::Client, id: u64) {
         tracing::debug!(delivery = id, "a webhook has no receiver any more");
         return;
     };
-    let signature = letter.signature.unwrap_or_else(|| sandbox.signing_key.sign(letter.body.as_bytes()));
-    let request = client
-        .post(&*letter.url)
-        .header(CONTENT_TYPE, "application/json")
-        .header(SIGNATURE_HEADER, &signature)
-        .body(letter.body);
+    let Letter { url, body, signature, seal } = letter;
+    let (body, signature) = sandbox.seal(body.into_string().into_bytes(), signature, seal);
+    let mut request = client.post(&*url).header(CONTENT_TYPE, "application/json").body(body);
+    if let Some(signature) = &signature {
+        request = request.header(SIGNATURE_HEADER, signature);
+    }
     let reception = match request.send().await {
         Ok(response) => {
             let status = response.status().as_u16();
@@ -147,7 +189,7 @@ async fn attempt(sandbox: &Sandbox, client: &reqwest::Client, id: u64) {
         Err(_) => Reception::Unreachable,
     };
     tracing::debug!(delivery = id, ?reception, "attempted a webhook");
-    sandbox.world().book_attempt(id, signature, reception, sandbox.now());
+    sandbox.world().book_attempt(id, Attempt { signature, seal }, reception, sandbox.now());
     if reception != Reception::Http(200) {
         sandbox.agenda_changed.notify_one();
     }

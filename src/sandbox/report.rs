@@ -13,13 +13,13 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::Sandbox;
-use super::calls::Answer;
 use super::code::Code;
+use super::faults::FaultKind;
 use super::http::respond;
 use super::ledger::{Event, Totals};
 use super::request::Method;
 use super::scalars::{At, SessionId};
-use super::view::Shown;
+use super::view::{self, Shown};
 use super::world::{Record, World};
 
 pub fn routes() -> Router<Arc<Sandbox>> {
@@ -104,6 +104,9 @@ struct Sums<'a> {
     webhooks_delivered: u64,
     webhooks_given_up: u64,
     webhooks_under_way: usize,
+    forgeries: u64,
+    forgeries_accepted: u64,
+    faults: BTreeMap<FaultKind, u64>,
 }
 
 #[derive(Serialize)]
@@ -144,6 +147,9 @@ fn summary(world: &World, project: Option<&str>) -> Vec<u8> {
         webhook_attempts: sum.webhook_attempts,
         webhooks_delivered: sum.webhooks_delivered,
         webhooks_given_up: sum.webhooks_given_up,
+        forgeries: sum.forgeries,
+        forgeries_accepted: sum.forgeries_accepted,
+        faults: sum.faults,
         webhooks_under_way: world.state.deliveries.values().filter(|d| asked(&d.project)).count(),
     };
     serde_json::to_vec(&Summary { sessions, totals }).expect("string keys and no failing parts")
@@ -165,7 +171,7 @@ async fn events(State(sandbox): State<Arc<Sandbox>>, Query(query): Query<EventsQ
         Some(text) => {
             let record = SessionId::parse(text).and_then(|id| world.state.sessions.get(&id));
             let Some(record) = record else {
-                return respond(StatusCode::NOT_FOUND, Answer::error(Code::InvalidRequest).body);
+                return respond(StatusCode::NOT_FOUND, view::refusal(Code::InvalidRequest));
             };
             page(record.page.events.iter(), record.page.events_dropped)
         }

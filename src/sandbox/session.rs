@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::code::Code;
+use super::machine::WebhookKind;
 use super::magic::{Magic, Script};
 use super::scalars::{Amount, At, Digest, PayoutId, SessionId};
 
@@ -24,6 +25,18 @@ pub enum SessionStatus {
     Accepted,
     Cancelled,
     Error,
+}
+
+/// A look of the past that a lagging reader shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Shows {
+    /// Not started.
+    Created,
+    /// Started, nothing to confirm.
+    InProgress,
+    /// Waiting for a confirm.
+    Pending,
 }
 
 impl SessionStatus {
@@ -196,8 +209,9 @@ pub struct Session {
     pub payouts: Vec<Payout>,
     /// When the cancel of a session without a payout takes effect.
     pub cancel_due: Option<At>,
-    /// A start has broken with a 500 once; it does not again.
-    pub start_broke: bool,
+    /// The fault of its destination has struck; it does not again.
+    #[serde(default, alias = "start_broke")]
+    pub struck: bool,
 }
 
 impl Session {
@@ -214,7 +228,7 @@ impl Session {
             draft,
             payouts: Vec::new(),
             cancel_due: None,
-            start_broke: false,
+            struck: false,
         }
     }
 
@@ -222,6 +236,63 @@ impl Session {
     #[must_use]
     pub fn awaits_confirm(&self) -> bool {
         self.payouts.iter().any(|payout| payout.stage == Stage::AwaitingConfirm)
+    }
+
+    /// The session as it may have looked earlier: how a reader is served by a copy that lags.
+    #[must_use]
+    pub fn as_it_was(&self, shows: Shows) -> Self {
+        let mut past = self.clone();
+        past.error = None;
+        past.updated_at = past.created_at;
+        let stage = match shows {
+            Shows::Created => {
+                past.status = SessionStatus::Created;
+                past.payouts.clear();
+                return past;
+            }
+            Shows::InProgress => Stage::Preparing,
+            Shows::Pending => Stage::AwaitingConfirm,
+        };
+        past.status = SessionStatus::InProgress;
+        past.payouts.iter_mut().for_each(|payout| payout.stage = stage);
+        past
+    }
+
+    /// One step back from what is.
+    #[must_use]
+    pub fn step_back(&self) -> Shows {
+        match self.payouts.last().map(|payout| payout.stage) {
+            None | Some(Stage::Preparing) => Shows::Created,
+            Some(Stage::AwaitingConfirm) => Shows::InProgress,
+            Some(Stage::Settling | Stage::Cancelling) => Shows::Pending,
+            Some(Stage::Doubtful { .. } | Stage::Failed { .. } | Stage::Paid { .. }) => Shows::InProgress,
+        }
+    }
+
+    /// The webhook that its state calls for.
+    #[must_use]
+    pub fn news(&self) -> Option<WebhookKind> {
+        match self.payouts.last().map(|payout| payout.stage) {
+            Some(Stage::AwaitingConfirm) => Some(WebhookKind::ReadyToConfirm),
+            Some(Stage::Paid { returned: Some(_), .. }) => Some(WebhookKind::PaymentRefunded),
+            Some(Stage::Doubtful { .. } | Stage::Failed { .. } | Stage::Paid { returned: None, .. }) => {
+                Some(WebhookKind::PaymentFinished)
+            }
+            Some(Stage::Preparing | Stage::Settling | Stage::Cancelling) => None,
+            None => (self.status == SessionStatus::Cancelled).then_some(WebhookKind::PaymentFinished),
+        }
+    }
+
+    /// A payout was started in it.
+    #[must_use]
+    pub fn was_started(&self) -> bool {
+        !self.payouts.is_empty()
+    }
+
+    /// It has ended, one way or the other.
+    #[must_use]
+    pub fn is_final(&self) -> bool {
+        matches!(self.status, SessionStatus::Accepted | SessionStatus::Cancelled)
     }
 
     /// When something happens by itself next.

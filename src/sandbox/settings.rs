@@ -7,6 +7,10 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 
+use super::code::HttpStatuses;
+use super::faults::Scenario;
+use super::request::Method;
+
 /// One partner project.
 #[derive(Clone, Debug)]
 pub struct Project {
@@ -18,6 +22,54 @@ pub struct Project {
     pub webhook_url: String,
     /// Payouts of this project need no `session/confirm`.
     pub auto_confirm: bool,
+    /// Values of `X-PARTNER-SUBMERCHANT` that the project may send; any, when empty.
+    pub submerchants: Vec<String>,
+    /// The project must send one.
+    pub submerchant_required: bool,
+    /// Methods that its manager has not enabled.
+    pub denied: Vec<Method>,
+}
+
+impl Project {
+    /// A project with webhooks that confirms its payouts and may call everything.
+    #[must_use]
+    pub fn new(id: &str, partner_public_key_pem: String, webhook_url: String) -> Self {
+        Self {
+            id: id.to_owned(),
+            partner_public_key_pem,
+            webhook_url,
+            auto_confirm: false,
+            submerchants: Vec::new(),
+            submerchant_required: false,
+            denied: Vec::new(),
+        }
+    }
+}
+
+/// How the session of a declined payout ends. Not documented.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum DeclinedSession {
+    #[default]
+    Cancelled,
+    Accepted,
+}
+
+/// How a payout shows in the answer to its confirm: documents and observation differ.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum ConfirmShows {
+    #[default]
+    InProgress,
+    Pending,
+}
+
+/// Which version's names webhooks use. Not documented.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum WebhookVersion {
+    /// Those of the call that started the session.
+    #[default]
+    Start,
+    V1,
+    V2,
 }
 
 /// What a second `session/start/payout` on a session that was started does.
@@ -83,6 +135,14 @@ pub struct Settings {
     /// Prefunding of each project per upper-case currency, minor units; a currency not named is unlimited.
     pub balances: BTreeMap<String, i64>,
     pub second_start: SecondStart,
+    pub declined_session: DeclinedSession,
+    pub confirm_shows: ConfirmShows,
+    pub webhook_version: WebhookVersion,
+    /// `session/start` means `session/start/payout`, as some examples have it.
+    pub start_alias: bool,
+    pub http_statuses: HttpStatuses,
+    /// Faults from the start on.
+    pub scenario: Scenario,
 }
 
 impl Settings {
@@ -96,6 +156,12 @@ impl Settings {
             timing: Timing::default(),
             balances: BTreeMap::new(),
             second_start: SecondStart::default(),
+            declined_session: DeclinedSession::default(),
+            confirm_shows: ConfirmShows::default(),
+            webhook_version: WebhookVersion::default(),
+            start_alias: false,
+            http_statuses: HttpStatuses::default(),
+            scenario: Scenario::default(),
         }
     }
 }

@@ -7,7 +7,8 @@ use serde::{Serialize, Serializer};
 use super::code::Code;
 use super::machine::WebhookKind;
 use super::scalars::{Amount, At, Digest};
-use super::session::{Card, Payout, Session, Stage, Version};
+use super::session::{Card, Payout, PayoutStatus, Session, Stage, Version};
+use super::settings::ConfirmShows;
 
 /// The merchant's fee: one per cent, as in the documented examples.
 const FEE_DIVISOR: i64 = 100;
@@ -17,6 +18,8 @@ const FEE_DIVISOR: i64 = 100;
 pub enum Look {
     /// The answer to a call that changed something.
     Answer,
+    /// The answer to a confirm.
+    Confirm(ConfirmShows),
     /// Status and webhooks.
     Report,
 }
@@ -43,16 +46,23 @@ pub fn refusal(code: Code) -> Vec<u8> {
     to_json(&Body { status: "error", error: ErrorView(code) })
 }
 
-/// A webhook's body, in the version of the session's start.
+/// A refusal that says more than its code.
 #[must_use]
-pub fn webhook(session: &Session, kind: WebhookKind) -> String {
+pub fn explained(code: Code, description: &str) -> Vec<u8> {
+    let error = serde_json::json!({ "code": code.name(), "description": description });
+    to_json(&serde_json::json!({ "status": "error", "error": error }))
+}
+
+/// A webhook's body.
+#[must_use]
+pub fn webhook(session: &Session, kind: WebhookKind, version: Version) -> Vec<u8> {
     #[derive(Serialize)]
     struct Body<'a> {
         r#type: &'static str,
         session: SessionView<'a>,
     }
-    let view = SessionView { session, version: session.version, look: Look::Report };
-    String::from_utf8(to_json(&Body { r#type: kind.name(), session: view })).expect("JSON is UTF-8")
+    let view = SessionView { session, version, look: Look::Report };
+    to_json(&Body { r#type: kind.name(), session: view })
 }
 
 fn to_json<T: Serialize>(body: &T) -> Vec<u8> {
@@ -111,6 +121,13 @@ struct PayoutView<'a> {
 }
 
 impl PayoutView<'_> {
+    fn shown_status(&self) -> PayoutStatus {
+        match (self.look, self.payout.stage) {
+            (Look::Confirm(ConfirmShows::Pending), Stage::Settling) => PayoutStatus::Pending,
+            (Look::Answer | Look::Confirm(_) | Look::Report, _) => self.payout.status(),
+        }
+    }
+
     fn shown_amount(&self) -> Amount {
         let mut amount = self.payout.amount.clone();
         if self.look == Look::Report {
@@ -125,7 +142,7 @@ impl Serialize for PayoutView<'_> {
         let payout = self.payout;
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("id", &payout.id)?;
-        map.serialize_entry("status", payout.status().name())?;
+        map.serialize_entry("status", self.shown_status().name())?;
         map.serialize_entry("created_at", &Shown(payout.created_at))?;
         if let Some(at) = payout.finished_at() {
             map.serialize_entry("finished_at", &Shown(at))?;
@@ -241,9 +258,16 @@ struct ErrorView(Code);
 
 impl Serialize for ErrorView {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(2))?;
+        #[derive(Serialize)]
+        struct Reason {
+            rule_alias: &'static str,
+        }
+        let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("code", self.0.name())?;
         map.serialize_entry("description", self.0.description())?;
+        if self.0 == Code::OperationRejected {
+            map.serialize_entry("reject_reasons", &[Reason { rule_alias: "sandbox_rule" }])?;
+        }
         map.end()
     }
 }

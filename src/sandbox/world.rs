@@ -7,13 +7,16 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::code::Code;
+use super::code::{Code, HttpStatuses};
+use super::faults::{Book, Seal};
 use super::ledger::{Event, Ledger, Page, What};
 use super::machine::{self, Direction, Effect, Funds, Input, Rules, WebhookKind};
+use super::request::Method;
 use super::scalars::{Amount, At, Digest, SessionId};
 use super::session::Session;
-use super::settings::{SecondStart, Settings, Timing};
-use super::view;
+use super::settings::{
+    ConfirmShows, DeclinedSession, Project, SecondStart, Settings, Timing, WebhookVersion,
+};
 
 /// A session with its page in the ledger.
 #[derive(Debug, Serialize, Deserialize)]
@@ -28,13 +31,15 @@ pub struct Delivery {
     pub session: SessionId,
     pub project: Box<str>,
     pub kind: WebhookKind,
-    pub body: String,
+    pub body: Box<str>,
     /// Known from the first attempt on.
     pub signature: Option<String>,
     /// Attempts that failed.
     pub failures: u32,
     pub born: At,
     pub due: At,
+    #[serde(default)]
+    pub seal: Seal,
 }
 
 /// What survives a restart.
@@ -58,13 +63,32 @@ pub(super) enum Job {
 pub struct Terms {
     pub webhook_url: Arc<str>,
     pub auto_confirm: bool,
+    pub submerchants: Vec<String>,
+    pub submerchant_required: bool,
+    pub denied: Vec<Method>,
+}
+
+impl Terms {
+    fn of(project: &Project) -> Self {
+        Self {
+            webhook_url: Arc::from(project.webhook_url.as_str()),
+            auto_confirm: project.auto_confirm,
+            submerchants: project.submerchants.clone(),
+            submerchant_required: project.submerchant_required,
+            denied: project.denied.clone(),
+        }
+    }
 }
 
 /// The part of the settings that decides.
 #[derive(Debug)]
 pub struct Constitution {
     timing: Timing,
-    second_start: SecondStart,
+    pub second_start: SecondStart,
+    declined_session: DeclinedSession,
+    pub confirm_shows: ConfirmShows,
+    pub webhook_version: WebhookVersion,
+    pub http_statuses: HttpStatuses,
     balances: BTreeMap<String, i64>,
     projects: HashMap<Box<str>, Terms>,
 }
@@ -72,16 +96,23 @@ pub struct Constitution {
 impl Constitution {
     #[must_use]
     pub fn of(settings: &Settings) -> Self {
-        let terms = settings.projects.iter().map(|project| {
-            let webhook_url = Arc::from(project.webhook_url.as_str());
-            (project.id.as_str().into(), Terms { webhook_url, auto_confirm: project.auto_confirm })
-        });
+        let terms = settings.projects.iter().map(|project| (project.id.as_str().into(), Terms::of(project)));
         Self {
             projects: terms.collect(),
             timing: settings.timing.clone(),
             second_start: settings.second_start,
+            declined_session: settings.declined_session,
+            confirm_shows: settings.confirm_shows,
+            webhook_version: settings.webhook_version,
+            http_statuses: settings.http_statuses.clone(),
             balances: settings.balances.clone(),
         }
+    }
+
+    /// What is agreed with a project; `None` when it is not served any more.
+    #[must_use]
+    pub fn terms(&self, project: &str) -> Option<&Terms> {
+        self.projects.get(project)
     }
 
     /// Where the project's webhooks go; `None` when it is not served any more.
@@ -98,7 +129,7 @@ impl Constitution {
 
     fn rules(&self, project: &str) -> Rules<'_> {
         let auto_confirm = self.projects.get(project).is_some_and(|terms| terms.auto_confirm);
-        Rules { timing: &self.timing, second_start: self.second_start, auto_confirm }
+        Rules { timing: &self.timing, auto_confirm, declined_session: self.declined_session }
     }
 }
 
@@ -123,6 +154,9 @@ impl Funds for Wallet<'_> {
 pub struct World {
     pub state: State,
     pub constitution: Constitution,
+    pub faults: Book,
+    /// Webhooks held back until the next one of their session has gone.
+    pub(super) held: HashMap<SessionId, u64>,
     pub(super) agenda: BTreeSet<(At, Job)>,
     /// Set by every change, cleared by whoever saves the state.
     pub dirty: bool,
@@ -133,13 +167,14 @@ pub struct World {
 impl World {
     /// Takes a state up where it was left: everything open is due when it was due.
     #[must_use]
-    pub fn new(constitution: Constitution, state: State) -> Self {
+    pub fn new(constitution: Constitution, faults: Book, state: State) -> Self {
         let mut agenda = BTreeSet::new();
         for (id, record) in &state.sessions {
             agenda.extend(record.session.next_due().map(|due| (due, Job::Session(*id))));
         }
         agenda.extend(state.deliveries.iter().map(|(id, delivery)| (delivery.due, Job::Delivery(*id))));
-        Self { state, constitution, agenda, dirty: false, closed: false }
+        let held = HashMap::new();
+        Self { state, constitution, faults, held, agenda, dirty: false, closed: false }
     }
 
     /// When something is due next.
@@ -227,34 +262,7 @@ impl World {
                 }
                 page.append(Event { at: now, what: What::Money { payout, direction, amount } });
             }
-            Effect::Webhook { payout, kind } => {
-                let destination = match payout {
-                    Some(place) => session.payouts.get(place).map(|payout| &payout.destination),
-                    None => session.draft.destination.as_ref(),
-                };
-                let copies = destination.map_or(1, |to| to.magic.script().webhook_copies);
-                let delivery = Delivery {
-                    session: id,
-                    project: session.project.clone(),
-                    kind,
-                    body: view::webhook(session, kind),
-                    signature: None,
-                    failures: 0,
-                    born: now,
-                    due: now,
-                };
-                (0..copies).for_each(|_| self.post(delivery.clone()));
-            }
+            Effect::Webhook { payout, kind } => self.send(id, payout, kind, now),
         }
-    }
-
-    fn post(&mut self, mut delivery: Delivery) {
-        // An empty schedule means that webhooks are switched off.
-        let Some(due) = self.constitution.attempt_due(delivery.born, 0) else { return };
-        delivery.due = due;
-        let id = self.state.next_delivery;
-        self.state.next_delivery += 1;
-        self.agenda.insert((due, Job::Delivery(id)));
-        self.state.deliveries.insert(id, delivery);
     }
 }

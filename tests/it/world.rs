@@ -285,11 +285,10 @@ impl World {
 }
 
 async fn start_sandbox(setup: &Setup, hooks: SocketAddr, stop: CancellationToken) -> SocketAddr {
-    let project = |id: &str, path: &str| Project {
-        id: id.to_owned(),
-        partner_public_key_pem: keys::text("payoutd.pub.pem").to_owned(),
-        webhook_url: format!("http://{hooks}/pike/{path}"),
-        auto_confirm: setup.auto_confirm,
+    let project = |id: &str, path: &str| {
+        let key = keys::text("payoutd.pub.pem").to_owned();
+        let project = Project::new(id, key, format!("http://{hooks}/pike/{path}"));
+        Project { auto_confirm: setup.auto_confirm, ..project }
     };
     let projects = vec![project(PIKE_SHOP, "shop"), project(PIKE_OTHER, "other")];
     let mut settings = Settings::new(projects, keys::text("pike.key.pem").to_owned());

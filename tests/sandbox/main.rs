@@ -3,9 +3,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may; clippy does not see that its support is part of it")]
 
+mod control;
 mod destinations;
+mod faults;
 mod flow;
 mod ledger;
+mod odd_mail;
 mod refusals;
 mod restart;
 mod support;

@@ -145,12 +145,8 @@ pub struct World {
 }
 
 pub fn project(id: &str, sink: &Sink) -> Project {
-    Project {
-        id: id.to_owned(),
-        partner_public_key_pem: partner_keys().public_pem.clone(),
-        webhook_url: sink.url(),
-        auto_confirm: id == "auto",
-    }
+    let project = Project::new(id, partner_keys().public_pem.clone(), sink.url());
+    Project { auto_confirm: id == "auto", ..project }
 }
 
 /// Three projects (`shop`, `other`, `auto`) and delays of a few milliseconds.

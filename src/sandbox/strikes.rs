@@ -1,0 +1,122 @@
+//! Which fault strikes a call: the one that its caller asked for, else the one that its destination's story
+//! tells, else what the rules in force say.
+
+use serde_json::value::RawValue;
+
+use super::calls::Arrival;
+use super::code::Code;
+use super::faults::{FaultKind, Occasion, Of, Point, Strike};
+use super::magic::Magic;
+use super::request::{Method, Request};
+use super::scalars::SessionId;
+use super::session::{Order, Session};
+use super::world::World;
+
+impl World {
+    /// The fault that strikes this call. Counts as struck from here on.
+    pub fn strike(
+        &mut self,
+        arrival: Arrival<'_>,
+        request: Result<&Request, &Code>,
+        asked: Option<Strike>,
+    ) -> Option<Strike> {
+        let strike = match asked.filter(|strike| strike.kind.can_strike(Of::Call(arrival.method))) {
+            Some(strike) => Some(strike),
+            None => {
+                let id = request.ok().and_then(|request| self.session_of(arrival, request));
+                let own = request.ok().and_then(|request| self.own_strike(arrival, request, id));
+                own.or_else(|| self.thrown(arrival, request.ok(), id))
+            }
+        };
+        strike.filter(|strike| {
+            // Nothing goes back that has not been somewhere.
+            strike.kind != FaultKind::StatusBackwards
+                || request.is_ok_and(|request| {
+                    let record = request.session.and_then(|id| self.state.sessions.get(&id));
+                    record.is_some_and(|record| record.session.is_final())
+                })
+        })
+    }
+
+    /// The fault in the story of the destination, once in a session's life.
+    fn own_strike(
+        &mut self,
+        arrival: Arrival<'_>,
+        request: &Request,
+        id: Option<SessionId>,
+    ) -> Option<Strike> {
+        let none = Order::default();
+        let record = id.and_then(|id| self.state.sessions.get_mut(&id));
+        let session = record.as_deref().map(|record| &record.session);
+        if session.is_some_and(|session| session.struck) {
+            return None;
+        }
+        let draft = session.map_or(&none, |session| &session.draft);
+        let magic = match arrival.method {
+            Method::Create | Method::InitPayout | Method::StartPayout => story(&request.order, draft),
+            Method::Confirm | Method::Cancel | Method::Status => {
+                let started = session.and_then(|session| session.payouts.last());
+                started.map_or_else(|| story(draft, &none), |payout| Some(payout.destination.magic))
+            }
+        };
+        let (kind, point) = magic?.script().fault?;
+        let here = match (point, arrival.method) {
+            (None, _) | (Some(Point::Call(Method::StartPayout)), Method::InitPayout) => true,
+            (Some(Point::Call(wanted)), method) => wanted == method,
+            (Some(Point::Webhook(_)), _) => false,
+        };
+        if !(here && kind.can_strike(Of::Call(arrival.method))) {
+            return None;
+        }
+        // A story cannot strike a start that comes too late for it.
+        let start = matches!(arrival.method, Method::StartPayout);
+        if start && session.is_some_and(Session::was_started) {
+            return None;
+        }
+        if let Some(record) = record {
+            record.session.struck = true;
+        }
+        Some(Strike::plain(kind))
+    }
+
+    /// What the rules in force say.
+    fn thrown(
+        &mut self,
+        arrival: Arrival<'_>,
+        request: Option<&Request>,
+        id: Option<SessionId>,
+    ) -> Option<Strike> {
+        if self.faults.is_empty() {
+            return None;
+        }
+        let session = id.and_then(|id| self.state.sessions.get(&id)).map(|record| &record.session);
+        let payout = session.and_then(|session| session.payouts.last());
+        let order = request.map(|request| &request.order);
+        let draft = session.map(|session| &session.draft);
+        let orders = [order, draft].into_iter().flatten();
+        let amount = payout.map(|payout| payout.amount.minor);
+        let amount = amount
+            .or_else(|| orders.clone().find_map(|order| order.amount.as_ref().map(|amount| amount.minor)));
+        let metadata = payout.and_then(|payout| payout.metadata.as_deref());
+        let metadata = metadata.or_else(|| orders.clone().find_map(|order| order.metadata.as_deref()));
+        let shown_id = id.map(|id| id.to_string());
+        let occasion = Occasion {
+            project: arrival.project,
+            version: Some(arrival.version),
+            session: shown_id.as_deref(),
+            metadata: metadata.map(RawValue::get),
+            amount,
+            of: Of::Call(arrival.method),
+        };
+        self.faults.throw(&occasion)
+    }
+}
+
+/// The story that an order tells on top of an earlier one.
+fn story(order: &Order, earlier: &Order) -> Option<Magic> {
+    let destination = order.destination.as_ref().or(earlier.destination.as_ref());
+    let amount = order.amount.as_ref().or(earlier.amount.as_ref());
+    let magic = destination?.magic;
+    let by_amount = amount.and_then(|amount| Magic::of_amount(amount.minor));
+    Some(if magic == Magic::Success { by_amount.unwrap_or(magic) } else { magic })
+}
