@@ -23,7 +23,7 @@ use super::request::{self, Method};
 use super::scalars::{Digest, SessionId};
 use super::session::Version;
 use super::wire::Wire;
-use super::{control, report, view};
+use super::{console, control, report, view};
 
 pub const SIGNATURE_HEADER: &str = "x-partner-sign";
 const PROJECT_HEADER: &str = "x-partner-project";
@@ -59,6 +59,7 @@ pub fn router(sandbox: Arc<Sandbox>, start_alias: bool) -> Router {
     router
         .merge(report::routes())
         .merge(control::routes())
+        .merge(console::routes())
         .fallback(|| async { respond(StatusCode::NOT_FOUND, view::refusal(Code::InvalidRequest)) })
         .method_not_allowed_fallback(|| async {
             respond(StatusCode::METHOD_NOT_ALLOWED, view::refusal(Code::InvalidRequest))

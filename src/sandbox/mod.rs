@@ -12,6 +12,7 @@ mod accept;
 mod args;
 mod calls;
 mod code;
+mod console;
 mod control;
 mod faults;
 mod http;
