@@ -78,9 +78,8 @@ impl Bench {
         tokio::spawn(async move { axum::serve(hooks, service).await });
 
         let free = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-        let project = |id: &str, more: &str| {
-            format!("--project=id={id},key={},webhook={hook}{more}", public.display())
-        };
+        let project =
+            |id: &str, more: &str| format!("--project=id={id},key={},webhook={hook}{more}", public.display());
         let sandbox = Command::new(env!("CARGO_BIN_EXE_payoutd"))
             .args(["sandbox", "--listen", &free.to_string(), "--signing-key"])
             .arg(&private)
@@ -219,7 +218,10 @@ async fn cost(payouts: usize) {
     run(500, payouts).await;
     let (elapsed, spent) = (begun.elapsed(), (bench.cpu_us() - before) / number(payouts));
     let rsa = 2.0 * sign + 3.0 * verify;
-    println!("cost: {payouts} payouts, {IN_FLIGHT} in flight, {:.0}/s", number(payouts) / elapsed.as_secs_f64());
+    println!(
+        "cost: {payouts} payouts, {IN_FLIGHT} in flight, {:.0}/s",
+        number(payouts) / elapsed.as_secs_f64()
+    );
     println!("  CPU of the sandbox          {spent:7.0} µs a payout");
     println!("  two signatures, three checks{rsa:7.0} µs ({sign:.0} and {verify:.0} each)");
     println!("  everything else             {:7.0} µs, of which {LIMIT_US:.0} are allowed", spent - rsa);

@@ -9,6 +9,7 @@ mod faults;
 mod flow;
 mod ledger;
 mod odd_mail;
+mod pages;
 mod refusals;
 mod restart;
 mod support;

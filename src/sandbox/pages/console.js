@@ -18,7 +18,8 @@ const send = (path, body) => ask(path, {
 const reason = (body) => `${body.error.code}: ${body.error.description}`;
 const clock = (text) => text.slice(11, 23);
 
-let chosen = null;
+// The chosen session stands in the address, so that it can be sent to somebody.
+let chosen = location.hash.slice(1) || null;
 
 const ACTIONS = [
   ['advance', 'Advance', 'what would happen next by itself happens now', {}],
@@ -55,10 +56,12 @@ const showSessions = (sessions) => {
     const amount = session.amount === null ? '' : `${session.amount.toLocaleString('en')} ${session.currency}`;
     const status = make('td', session.payout_status ? `${session.status} / ${session.payout_status}` : session.status,
       session.status);
-    row.append(make('td', clock(session.created_at)), make('td', session.id, 'id'), status,
+    const id = make('td', `…${session.id.slice(-12)}`, 'id');
+    id.title = session.id;
+    row.append(make('td', clock(session.created_at)), id, status,
       make('td', amount, 'number'), make('td', session.card ?? ''),
       make('td', session.metadata === null ? '' : JSON.stringify(session.metadata)));
-    const choose = () => { chosen = session.id; element('said').textContent = ''; refresh(); };
+    const choose = () => { location.hash = session.id; };
     row.addEventListener('click', choose);
     row.addEventListener('keydown', (event) => { if (event.key === 'Enter') choose(); });
     return row;
@@ -141,6 +144,11 @@ for (const [action, label, meaning, details] of ACTIONS) {
   });
   element('actions').append(button);
 }
+addEventListener('hashchange', () => {
+  chosen = location.hash.slice(1) || null;
+  element('said').textContent = '';
+  refresh();
+});
 element('filter').addEventListener('input', refresh);
 element('filter').addEventListener('submit', (event) => event.preventDefault());
 element('add').addEventListener('submit', async (event) => {
