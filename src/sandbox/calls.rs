@@ -91,27 +91,34 @@ impl World {
     }
 
     fn perform(&mut self, arrival: Arrival<'_>, request: Request, now: At) -> Done {
-        match arrival.method {
-            Method::Create => {
+        let session = self.session_of(arrival, &request);
+        session.into_iter().for_each(|id| self.catch_up(id, now));
+        let order = request.order;
+        match (arrival.method, session) {
+            (Method::Create, _) => {
                 let id = SessionId::fresh();
-                let session = Session::created(id, arrival.project, arrival.version, request.order, now);
-                self.enter(session);
-                return Done { session: Some(id), verdict: Verdict::Accepted };
+                self.enter(Session::created(id, arrival.project, arrival.version, order, now));
+                Done { session: Some(id), verdict: Verdict::Accepted }
             }
-            Method::InitPayout => return self.init(arrival, request.order, now),
-            Method::StartPayout | Method::Confirm | Method::Cancel | Method::Status => {}
+            (Method::InitPayout, _) => self.init(arrival, order, now),
+            (Method::StartPayout, Some(id)) => Done::of(id, self.start(id, arrival.version, order, now)),
+            (Method::Confirm, Some(id)) => {
+                Done::of(id, self.decide(id, Call::Confirm, Input::Confirm, now))
+            }
+            (Method::Cancel, Some(id)) => Done::of(id, self.decide(id, Call::Cancel, Input::Cancel, now)),
+            (Method::Status, Some(id)) => Done { session: Some(id), verdict: Verdict::Accepted },
+            (Method::StartPayout | Method::Confirm | Method::Cancel | Method::Status, None)
+            // These are answered by `tokens::desk`.
+            | (
+                Method::Token
+                | Method::TokenInfo
+                | Method::TokenizeElements
+                | Method::RecurrentStatus
+                | Method::RecurrentDisable
+                | Method::WalletBalance,
+                _,
+            ) => Done::refused(None, Code::InvalidRequest),
         }
-        let Some(id) = self.session_of(arrival, &request) else {
-            return Done::refused(None, Code::InvalidRequest);
-        };
-        self.catch_up(id, now);
-        let result = match arrival.method {
-            Method::StartPayout => self.start(id, arrival.version, request.order, now),
-            Method::Confirm => self.decide(id, Call::Confirm, Input::Confirm, now),
-            Method::Cancel => self.decide(id, Call::Cancel, Input::Cancel, now),
-            Method::Status | Method::Create | Method::InitPayout => Ok(Verdict::Accepted),
-        };
-        Done::of(id, result)
     }
 
     /// Create and start in one; when the start is refused there is no session either.
@@ -145,7 +152,9 @@ impl World {
     fn start(&mut self, id: SessionId, version: Version, order: Order, now: At) -> Result<Verdict, Code> {
         let Record { session, .. } = self.state.sessions.get_mut(&id).ok_or(Code::InvalidRequest)?;
         let destination = order.destination.as_ref().or(session.draft.destination.as_ref());
-        let fault = destination.and_then(|to| to.magic.script().fault);
+        let destination = destination.map(|to| self.state.tokens.as_it_is_now(to));
+        let fault = destination.as_ref().and_then(|to| to.magic.script().fault);
+        let order = Box::new(Order { destination, ..order });
         let untouched = session.status == SessionStatus::Created && !session.start_broke;
         if fault == Some(Fault::StartBreaks) && untouched {
             session.start_broke = true;
@@ -180,23 +189,35 @@ impl World {
         &mut self.state.sessions.get_mut(&id).expect("the caller has just used it").page
     }
 
+    /// Writes a call into the ledger.
+    pub(super) fn book(
+        &mut self,
+        arrival: Arrival<'_>,
+        session: Option<SessionId>,
+        verdict: Verdict,
+        now: At,
+    ) {
+        if self.closed {
+            return;
+        }
+        let Arrival { project, method, body_sha256, idempotency_key, .. } = arrival;
+        self.dirty = true;
+        self.state.ledger.totals_of(project).count_call(method, verdict);
+        let what = What::request(project, method, body_sha256, verdict, idempotency_key);
+        let event = Event { at: now, what };
+        match session.and_then(|id| self.state.sessions.get_mut(&id)) {
+            Some(record) => record.page.append(event),
+            None => self.state.ledger.append_loose(event),
+        }
+    }
+
     /// Writes the call into the ledger and makes its answer.
     fn conclude(&mut self, arrival: Arrival<'_>, done: &Done, now: At) -> Answer {
-        let Arrival { project, method, body_sha256, idempotency_key, .. } = arrival;
-        if !self.closed {
-            self.dirty = true;
-            self.state.ledger.totals_of(project).count_call(method, done.verdict);
-            let what = What::request(project, method, body_sha256, done.verdict, idempotency_key);
-            let event = Event { at: now, what };
-            match done.session.and_then(|id| self.state.sessions.get_mut(&id)) {
-                Some(record) => record.page.append(event),
-                None => self.state.ledger.append_loose(event),
-            }
-        }
+        self.book(arrival, done.session, done.verdict, now);
         let record = done.session.and_then(|id| self.state.sessions.get(&id));
         match (done.verdict, record) {
             (Verdict::Accepted, Some(record)) => {
-                let look = if method == Method::Status { Look::Report } else { Look::Answer };
+                let look = if arrival.method == Method::Status { Look::Report } else { Look::Answer };
                 Answer { status: 200, body: view::answer(&record.session, arrival.version, look) }
             }
             (Verdict::Refused(code), _) => Answer::error(code),

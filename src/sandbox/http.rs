@@ -15,9 +15,10 @@ use super::Sandbox;
 use super::calls::{Answer, Arrival};
 use super::code::Code;
 use super::report;
-use super::request::{self, Method};
+use super::request::{self, Method, Reader};
 use super::scalars::Digest;
 use super::session::Version;
+use super::tokens::{widget, wish};
 
 pub const SIGNATURE_HEADER: &str = "x-partner-sign";
 const PROJECT_HEADER: &str = "x-partner-project";
@@ -32,7 +33,7 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 pub fn router(sandbox: Arc<Sandbox>) -> Router {
     let mut router = Router::new();
     for (prefix, version) in [("/api/v1/", Version::V1), ("/api/v2/", Version::V2)] {
-        for method in Method::ALL {
+        for method in Method::ALL.into_iter().filter(|method| method.exists_in(version)) {
             let handler = move |State(sandbox): State<Arc<Sandbox>>, request: Request| {
                 handle(sandbox, version, method, request)
             };
@@ -41,6 +42,7 @@ pub fn router(sandbox: Arc<Sandbox>) -> Router {
     }
     router
         .merge(report::routes())
+        .merge(widget::routes())
         .fallback(|| async { respond(StatusCode::NOT_FOUND, Answer::error(Code::InvalidRequest).body) })
         .method_not_allowed_fallback(|| async {
             respond(StatusCode::METHOD_NOT_ALLOWED, Answer::error(Code::InvalidRequest).body)
@@ -77,7 +79,12 @@ fn answer(sandbox: &Sandbox, version: Version, method: Method, headers: &HeaderM
     if !signature.is_some_and(|signature| key.verifies(body, signature)) {
         return sandbox.world().turn_away(arrival, Code::AuthenticationError, sandbox.now());
     }
-    let request = request::read(body, project, version);
+    let reader = Reader { project, version, seal: &sandbox.seal, now: sandbox.now() };
+    if !method.is_about_sessions() {
+        let wanted = wish::read(method, body, reader);
+        return sandbox.world().attend(arrival, wanted, sandbox.now());
+    }
+    let request = request::read(body, reader);
     let mut world = sandbox.world();
     let due_before = world.next_due();
     let answer = world.call(arrival, request, sandbox.now());

@@ -15,7 +15,7 @@ pub enum Input {
     Start {
         payout: PayoutId,
         version: Version,
-        order: Order,
+        order: Box<Order>,
     },
     Confirm,
     Cancel,
@@ -85,7 +85,7 @@ pub fn step(
     now: At,
 ) -> Result<Vec<Effect>, Code> {
     let effects = match input {
-        Input::Start { payout, version, order } => start(session, payout, version, order, rules, now)?,
+        Input::Start { payout, version, order } => start(session, payout, version, *order, rules, now)?,
         Input::Confirm => confirm(session, rules, now)?,
         Input::Cancel => cancel(session, rules, now)?,
         Input::Tick => tick(session, rules, funds, now),

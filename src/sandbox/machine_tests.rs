@@ -49,10 +49,15 @@ impl World {
 
     fn start(&mut self, token: &str) -> Result<(), Code> {
         let order = Order {
-            destination: Some(Destination { magic: Magic::of(token), card: card_of_token("p", token) }),
+            destination: Some(Destination {
+                magic: Magic::of(token),
+                card: card_of_token("p", token),
+                recurrent: None,
+            }),
             amount: Some(Amount { minor: 500, currency: Currency::parse("rub").unwrap() }),
             ..Order::default()
         };
+        let order = Box::new(order);
         self.take(Input::Start { payout: PayoutId::fresh(), version: Version::V2, order })
     }
 
@@ -217,7 +222,7 @@ fn an_auto_confirm_project_is_never_asked() {
 fn a_start_may_be_refused_or_incomplete_and_changes_nothing() {
     let mut world = World::new();
     assert_eq!(world.start("tok_start_refused"), Err(Code::CardNumberDoesNotExist));
-    let bare = Input::Start { payout: PayoutId::fresh(), version: Version::V1, order: Order::default() };
+    let bare = Input::Start { payout: PayoutId::fresh(), version: Version::V1, order: Box::default() };
     assert_eq!(world.take(bare), Err(Code::InvalidRequest));
     assert_eq!(world.shown(), (Created, None, false, None));
     assert!(world.effects.is_empty() && world.session.updated_at == At(0));

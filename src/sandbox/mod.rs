@@ -3,7 +3,8 @@
 //!
 //! Reading order: `http` (who calls) → `request` (what they want) → `calls` (what it does) → `machine` (what
 //! may follow what; pure) → `world` (books what follows) → `post` (time and webhooks) → `report` (the truth).
-//! `magic` is the table of destinations. Everything is kept in memory, and in `state_file` when asked to.
+//! `magic` is the table of destinations, `tokens` what names them, with the methods about that. Everything is
+//! kept in memory, and in `state_file` when asked to.
 //!
 //! The sandbox is the oracle of the safety tests, so it shares no code with the client or the webhook
 //! receiver: a mistake on one side must show on the other.
@@ -23,6 +24,7 @@ mod scalars;
 mod session;
 mod settings;
 mod state_file;
+mod tokens;
 mod view;
 mod world;
 
@@ -42,6 +44,7 @@ pub use settings::{Project, SecondStart, Settings, Timing};
 use crate::clock::Clock;
 use keys::{PartnerKey, SigningKey};
 use scalars::At;
+use tokens::Seal;
 use world::{Constitution, State, World};
 
 /// How long calls under way may take to end at shutdown.
@@ -80,6 +83,7 @@ struct Sandbox {
     clock: Clock,
     partners: HashMap<String, PartnerKey>,
     signing_key: SigningKey,
+    seal: Seal,
     world: Mutex<World>,
     /// Something is due earlier than it was.
     agenda_changed: Notify,
@@ -107,7 +111,8 @@ impl Sandbox {
             }
         }
         let world = Mutex::new(World::new(Constitution::of(settings), state));
-        Ok(Self { clock: Clock, partners, signing_key, world, agenda_changed: Notify::new() })
+        let seal = Seal::of(settings);
+        Ok(Self { clock: Clock, partners, signing_key, seal, world, agenda_changed: Notify::new() })
     }
 
     fn now(&self) -> At {

@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 use super::code::Code;
 use super::magic::{Magic, Script};
 use super::scalars::{Amount, At, Digest, PayoutId, SessionId};
+use super::tokens::Mark;
 
 /// The two dialects of the API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,6 +76,9 @@ pub struct Card {
 pub struct Destination {
     pub magic: Magic,
     pub card: Card,
+    /// The recurrent token that named it: it may be disabled before it is paid to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recurrent: Option<Mark>,
 }
 
 /// What a create or a start brings along. All of it may be missing; a start completes what create left out.

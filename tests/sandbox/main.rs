@@ -9,4 +9,6 @@ mod ledger;
 mod refusals;
 mod restart;
 mod support;
+mod tokens;
 mod webhooks;
+mod widget;
