@@ -1,4 +1,4 @@
-//! The recipient's side: what a public token permits.
+//! The recipient's side: what a public token permits, and the page.
 
 use std::time::Duration;
 
@@ -121,4 +121,34 @@ async fn browsers_have_an_end_point_of_their_own() {
     let huge = json!({ "card": { "number": "4".repeat(20_000) } });
     let (status, answer) = browse(&world, &public, &huge).await;
     assert_error(status, &answer, 400, "invalid_request");
+}
+
+#[tokio::test]
+async fn the_page_is_closed_without_a_public_token_and_shows_nothing_as_markup() {
+    let world = World::open().await;
+    let page = |query: String| {
+        let url = format!("{}/_sandbox/widget{query}", world.base);
+        let http = world.http.clone();
+        async move { http.get(url).send().await.unwrap() }
+    };
+    let response = page(String::new()).await;
+    let headers = response.headers().clone();
+    assert_eq!(headers["content-type"], "text/html; charset=utf-8");
+    assert_eq!(headers["x-content-type-options"], "nosniff");
+    let policy = headers["content-security-policy"].to_str().unwrap();
+    assert!(policy.starts_with("default-src 'none'; script-src 'sha256-") && !policy.contains("unsafe"));
+    let text = response.text().await.unwrap();
+    assert!(text.contains("data-state=\"closed\"") && text.contains("POST /api/v1/token"));
+    assert!(text.contains("This is a fake"));
+
+    let public = public_token(&world, "shop").await;
+    let text = page(format!("?public_token={public}")).await.text().await.unwrap();
+    assert!(text.contains("data-state=\"ready\"") && text.contains(&format!("value=\"{public}\"")));
+    let form = json!({ "public_token": public, "card": { "number": "4242424242424242" } });
+    assert_eq!(fill_in(&world, &form).await.0, 200);
+    let text = page(format!("?public_token={public}")).await.text().await.unwrap();
+    assert!(text.contains("data-state=\"closed\"") && text.contains("The public token has been used"));
+
+    let text = page("?public_token=%22%3E%3Cimg%20src%3Dx%3E".to_owned()).await.text().await.unwrap();
+    assert!(!text.contains("<img") && text.contains("&quot;&gt;&lt;img src=x&gt;"));
 }

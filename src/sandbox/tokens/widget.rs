@@ -10,7 +10,7 @@ use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::post;
+use axum::routing::{get, post};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -21,6 +21,7 @@ use super::super::request::object;
 use super::super::scalars::At;
 use super::desk::accepted;
 use super::face::{CardData, Face};
+use super::page;
 use super::seal::{Kind, Mark, Pass, Sealed};
 
 const PUBLIC_TOKEN_HEADER: &str = "x-public-token";
@@ -34,6 +35,7 @@ const ANY_ORIGIN: (HeaderName, HeaderValue) =
 /// The widget's routes.
 pub fn routes() -> Router<Arc<Sandbox>> {
     Router::new()
+        .route("/_sandbox/widget", get(page::show))
         .route("/_sandbox/widget/tokenize", post(tokenize))
         .route("/cds/v1/tokenize/card", post(tokenize_card).options(preflight))
 }
