@@ -98,7 +98,7 @@ impl World {
     }
 
     /// What the project may do at all.
-    fn admit(&self, arrival: Arrival<'_>) -> Result<(), Code> {
+    pub(super) fn admit(&self, arrival: Arrival<'_>) -> Result<(), Code> {
         let terms = self.constitution.terms(arrival.project).ok_or(Code::IdentificationError)?;
         let known = arrival.submerchant.is_none_or(|name| {
             terms.submerchants.is_empty() || terms.submerchants.iter().any(|known| known == name)
@@ -117,37 +117,40 @@ impl World {
         (*record.session.project == *arrival.project).then_some(id)
     }
 
-    fn perform(
-        &mut self,
-        arrival: Arrival<'_>,
-        mut request: Request,
-        strike: Option<&Strike>,
-        now: At,
-    ) -> Done {
-        match arrival.method {
-            Method::Create => {
+    fn perform(&mut self, arrival: Arrival<'_>, request: Request, strike: Option<&Strike>, now: At) -> Done {
+        let session = self.session_of(arrival, &request);
+        session.into_iter().for_each(|id| self.catch_up(id, now));
+        let order = request.order;
+        match (arrival.method, session) {
+            (Method::Create, _) => {
                 let id = SessionId::fresh();
-                let session = Session::created(id, arrival.project, arrival.version, request.order, now);
-                self.enter(session);
-                return Done { session: Some(id), verdict: Verdict::Accepted };
+                self.enter(Session::created(id, arrival.project, arrival.version, order, now));
+                Done { session: Some(id), verdict: Verdict::Accepted }
             }
-            Method::InitPayout => return self.init(arrival, request.order, strike, now),
-            Method::StartPayout | Method::Confirm | Method::Cancel | Method::Status => {}
+            (Method::InitPayout, _) => self.init(arrival, order, strike, now),
+            (Method::StartPayout, Some(id)) => {
+                Done::of(id, self.start(id, arrival.version, order, strike, now))
+            }
+            (Method::Confirm, Some(id)) => {
+                Done::of(id, self.step(id, Input::Confirm, now).map(|()| self.count_confirm(id)))
+            }
+            (Method::Cancel, Some(id)) => {
+                let result = self.step(id, Input::Cancel, now);
+                Done::of(id, result.map(|()| self.page(id).cancels_accepted += 1))
+            }
+            (Method::Status, Some(id)) => Done::of(id, Ok(())),
+            (Method::StartPayout | Method::Confirm | Method::Cancel | Method::Status, None)
+            // These are answered by `tokens::desk`.
+            | (
+                Method::Token
+                | Method::TokenInfo
+                | Method::TokenizeElements
+                | Method::RecurrentStatus
+                | Method::RecurrentDisable
+                | Method::WalletBalance,
+                _,
+            ) => Done::refused(None, Code::InvalidRequest),
         }
-        let Some(id) = self.session_of(arrival, &request) else {
-            return Done::refused(None, Code::InvalidRequest);
-        };
-        self.catch_up(id, now);
-        let result = match arrival.method {
-            Method::StartPayout => {
-                let order = std::mem::take(&mut request.order);
-                self.start(id, arrival.version, order, strike, now)
-            }
-            Method::Confirm => self.step(id, Input::Confirm, now).map(|()| self.count_confirm(id)),
-            Method::Cancel => self.step(id, Input::Cancel, now).map(|()| self.page(id).cancels_accepted += 1),
-            Method::Status | Method::Create | Method::InitPayout => Ok(()),
-        };
-        Done::of(id, result)
     }
 
     /// Create and start in one; when the start is refused there is no session either.
@@ -186,15 +189,18 @@ impl World {
         now: At,
     ) -> Result<(), Code> {
         let Record { session, .. } = self.state.sessions.get_mut(&id).ok_or(Code::InvalidRequest)?;
+        let destination = order.destination.as_ref().or(session.draft.destination.as_ref());
+        order.destination = destination.map(|to| self.state.tokens.as_it_is_now(to));
         let story = strike.and_then(|strike| strike.figures.story.as_deref()).and_then(Magic::listed);
-        if let Some(magic) = story {
-            order.destination = order.destination.or_else(|| session.draft.destination.clone());
-            order.destination.iter_mut().for_each(|to| to.magic = magic);
+        if let (Some(to), Some(magic)) = (&mut order.destination, story) {
+            to.magic = magic;
         }
-        let again = strike
-            .is_some_and(|strike| strike.kind.deed() == Deed::Start(Twist::Twice))
-            .then(|| order.clone());
-        let start = |order, second| Input::Start(Start { payout: PayoutId::fresh(), version, order, second });
+        let twice = strike.is_some_and(|strike| strike.kind.deed() == Deed::Start(Twist::Twice));
+        let again = twice.then(|| order.clone());
+        let start = |order: Order, second| {
+            let payout = PayoutId::fresh();
+            Input::Start(Box::new(Start { payout, version, order, second }))
+        };
         self.step(id, start(order, self.constitution.second_start), now)?;
         self.page(id).starts += 1;
         if let Some(order) = again {
@@ -220,9 +226,7 @@ impl World {
         let loses = strike.is_some_and(|strike| strike.kind.loses_the_answer());
         let lost = loses && done.verdict == Verdict::Accepted;
         let verdict = if lost { Verdict::AnswerLost } else { done.verdict };
-        if !self.closed {
-            self.book_call(arrival, done.session, verdict, strike, now);
-        }
+        self.book(arrival, done.session, verdict, strike, now);
         let record = done.session.and_then(|id| self.state.sessions.get(&id));
         match (done.verdict, record) {
             (Verdict::Accepted, Some(record)) => {
@@ -236,7 +240,8 @@ impl World {
         }
     }
 
-    fn book_call(
+    /// Writes a call into the ledger.
+    pub(super) fn book(
         &mut self,
         arrival: Arrival<'_>,
         session: Option<SessionId>,
@@ -244,6 +249,9 @@ impl World {
         strike: Option<&Strike>,
         now: At,
     ) {
+        if self.closed {
+            return;
+        }
         let Arrival { project, method, body_sha256, idempotency_key, submerchant, .. } = arrival;
         self.dirty = true;
         let totals = self.state.ledger.totals_of(project);
@@ -269,7 +277,16 @@ impl super::world::Constitution {
         let look = match arrival.method {
             Method::Status => Look::Report,
             Method::Confirm => Look::Confirm(self.confirm_shows),
-            Method::Create | Method::InitPayout | Method::StartPayout | Method::Cancel => Look::Answer,
+            Method::Create
+            | Method::InitPayout
+            | Method::StartPayout
+            | Method::Cancel
+            | Method::Token
+            | Method::TokenInfo
+            | Method::TokenizeElements
+            | Method::RecurrentStatus
+            | Method::RecurrentDisable
+            | Method::WalletBalance => Look::Answer,
         };
         let past = strike.filter(|strike| strike.kind.deed() == Deed::Past);
         let past = past.map(|strike| strike.figures.shows.unwrap_or_else(|| session.step_back()));

@@ -19,10 +19,13 @@ use super::calls::{Answer, Arrival};
 use super::code::Code;
 use super::faults::{Deed, Dressed, Flow, Rule, Strike, Wait, dress};
 use super::keys::PartnerKey;
-use super::request::{self, Method};
-use super::scalars::{Digest, SessionId};
+use super::request::{self, Method, Reader, Request as Wanted};
+use super::scalars::{At, Digest, SessionId};
 use super::session::Version;
+use super::tokens::wish::Wish;
+use super::tokens::{widget, wish};
 use super::wire::Wire;
+use super::world::World;
 use super::{console, control, report, view};
 
 pub const SIGNATURE_HEADER: &str = "x-partner-sign";
@@ -48,7 +51,8 @@ pub fn router(sandbox: Arc<Sandbox>, start_alias: bool) -> Router {
     let mut router = Router::new();
     for (prefix, version) in [("/api/v1/", Version::V1), ("/api/v2/", Version::V2)] {
         let alias = start_alias.then_some(("session/start", Method::StartPayout));
-        let methods = Method::ALL.into_iter().map(|method| (method.path(), method));
+        let methods = Method::ALL.into_iter().filter(|method| method.exists_in(version));
+        let methods = methods.map(|method| (method.path(), method));
         for (path, method) in methods.chain(alias) {
             let handler = move |State(sandbox): State<Arc<Sandbox>>, request: Request| {
                 handle(sandbox, version, method, request)
@@ -60,6 +64,7 @@ pub fn router(sandbox: Arc<Sandbox>, start_alias: bool) -> Router {
         .merge(report::routes())
         .merge(control::routes())
         .merge(console::routes())
+        .merge(widget::routes())
         .fallback(|| async { respond(StatusCode::NOT_FOUND, view::refusal(Code::InvalidRequest)) })
         .method_not_allowed_fallback(|| async {
             respond(StatusCode::METHOD_NOT_ALLOWED, view::refusal(Code::InvalidRequest))
@@ -101,6 +106,34 @@ struct Call {
     body: Bytes,
 }
 
+/// What a body says.
+enum Read {
+    Session(Result<Wanted, Code>),
+    Desk(Result<Wish, Code>),
+}
+
+impl Read {
+    fn request(&self) -> Option<&Wanted> {
+        match self {
+            Self::Session(request) => request.as_ref().ok(),
+            Self::Desk(_) => None,
+        }
+    }
+
+    fn carry_out(
+        self,
+        world: &mut World,
+        arrival: Arrival<'_>,
+        strike: Option<&Strike>,
+        now: At,
+    ) -> (Answer, Option<SessionId>) {
+        match self {
+            Self::Session(request) => world.call(arrival, request, strike, now),
+            Self::Desk(wish) => (world.attend(arrival, wish, strike, now), None),
+        }
+    }
+}
+
 /// How far a call came at once.
 enum Step {
     Refused(Answer),
@@ -134,8 +167,8 @@ impl Call {
         let late = tokio::spawn(async move {
             tokio::time::sleep(waited.figures.delay.unwrap_or(LONG_DELAY)).await;
             let arrival = Arrival { project: &project, ..self.arrival(&headers) };
-            let request = request::read(&self.body, &project, self.version);
-            let (answer, _) = sandbox.world().call(arrival, request, Some(&waited), sandbox.now());
+            let read = self.read(&sandbox, &project);
+            let (answer, _) = read.carry_out(&mut sandbox.world(), arrival, Some(&waited), sandbox.now());
             sandbox.agenda_changed.notify_one();
             answer
         });
@@ -155,20 +188,30 @@ impl Call {
             let code = Code::AuthenticationError;
             return Step::Refused(sandbox.world().turn_away(arrival, code, sandbox.now()));
         }
-        let request = request::read(&self.body, project, self.version);
+        let read = self.read(sandbox, project);
         let mut world = sandbox.world();
-        let strike = match world.strike(arrival, request.as_ref(), asked) {
+        let strike = match world.strike(arrival, read.request(), asked) {
             Some(strike) if strike.kind.deed() == Deed::Wait(Wait::BeforeEffect) => {
                 return Step::Wait { project: project.to_owned(), strike };
             }
             strike => strike,
         };
         let due_before = world.next_due();
-        let (answer, session) = world.call(arrival, request, strike.as_ref(), sandbox.now());
+        let (answer, session) = read.carry_out(&mut world, arrival, strike.as_ref(), sandbox.now());
         if world.next_due() != due_before {
             sandbox.agenda_changed.notify_one();
         }
         Step::Done(answer, session, strike)
+    }
+
+    fn read(&self, sandbox: &Sandbox, project: &str) -> Read {
+        let (version, seal, now) = (self.version, &sandbox.seal, sandbox.now());
+        let reader = Reader { project, version, seal, now };
+        if self.method.is_about_sessions() {
+            Read::Session(request::read(&self.body, reader))
+        } else {
+            Read::Desk(wish::read(self.method, &self.body, reader))
+        }
     }
 
     fn arrival<'a>(&self, headers: &'a HeaderMap) -> Arrival<'a> {

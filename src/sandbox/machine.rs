@@ -12,7 +12,7 @@ use super::settings::{DeclinedSession, SecondStart, Timing};
 /// What can happen to a session.
 #[derive(Debug)]
 pub enum Input {
-    Start(Start),
+    Start(Box<Start>),
     Confirm,
     Cancel,
     /// Time has passed: the earliest due thing happens, if one is due.
@@ -108,7 +108,7 @@ pub fn step(
     now: At,
 ) -> Result<Vec<Effect>, Code> {
     let effects = match input {
-        Input::Start(order) => start(session, order, rules, now)?,
+        Input::Start(order) => start(session, *order, rules, now)?,
         Input::Confirm => confirm(session, rules, now)?,
         Input::Cancel => cancel(session, rules, now)?,
         Input::Tick => tick(session, rules, funds, now),

@@ -51,12 +51,16 @@ impl World {
 
     fn start(&mut self, token: &str) -> Result<(), Code> {
         let order = Order {
-            destination: Some(Destination { magic: Magic::of(token), card: card_of_token("p", token) }),
+            destination: Some(Destination {
+                magic: Magic::of(token),
+                card: card_of_token("p", token),
+                recurrent: None,
+            }),
             amount: Some(Amount { minor: 500, currency: Currency::parse("rub").unwrap() }),
             ..Order::default()
         };
         let (payout, version, second) = (PayoutId::fresh(), Version::V2, self.second_start);
-        self.take(Input::Start(Start { payout, version, order, second }))
+        self.take(Input::Start(Box::new(Start { payout, version, order, second })))
     }
 
     /// Lets the next due thing happen; how long that took.
@@ -221,7 +225,7 @@ fn a_start_may_be_refused_or_incomplete_and_changes_nothing() {
     let mut world = World::new();
     assert_eq!(world.start("tok_start_refused"), Err(Code::CardNumberDoesNotExist));
     let (version, order, second) = (Version::V1, Order::default(), SecondStart::Reject);
-    let bare = Input::Start(Start { payout: PayoutId::fresh(), version, order, second });
+    let bare = Input::Start(Box::new(Start { payout: PayoutId::fresh(), version, order, second }));
     assert_eq!(world.take(bare), Err(Code::InvalidRequest));
     assert_eq!(world.shown(), (Created, None, false, None));
     assert!(world.effects.is_empty() && world.session.updated_at == At(0));

@@ -44,6 +44,8 @@ pub enum Magic {
     Refuse(Code),
     /// A fault, once in the session's life, wherever it can strike or at one point only.
     Fault(FaultKind, Option<Point>),
+    NoSuchCard,
+    Disabled,
 }
 
 /// How a confirmed payout ends.
@@ -97,29 +99,32 @@ const PLAIN: Script = Script {
     paid_unasked: false,
 };
 
-/// Prefixes and their rows; the longest prefix that fits wins, wherever it stands.
-const TABLE: [(&str, Magic); 21] = [
-    ("tok_success", Magic::Success),
-    ("tok_mastercard", Magic::Mastercard),
-    ("tok_country_", Magic::Country),
-    ("tok_decline", Magic::Decline),
-    ("tok_decline_early", Magic::DeclineEarly),
-    ("tok_expired", Magic::Expired),
-    ("tok_insufficient", Magic::Insufficient),
-    ("tok_start_refused", Magic::StartRefused),
-    ("tok_slow", Magic::Slow),
-    ("tok_no_webhooks", Magic::NoWebhooks),
-    ("tok_duplicate", Magic::Duplicate),
-    ("tok_session_error", Magic::SessionError),
-    ("tok_session_error_failed", Magic::SessionErrorFailed),
-    ("tok_session_error_open", Magic::SessionErrorOpen),
-    ("tok_returned", Magic::Returned),
-    ("tok_start_lost", Magic::StartLost),
-    ("tok_confirm_lost", Magic::ConfirmLost),
-    ("tok_cancel_lost", Magic::CancelLost),
-    ("tok_start_500", Magic::Start500),
-    ("tok_wrong_amount", Magic::WrongAmount),
-    ("tok_paid_unasked", Magic::PaidUnasked),
+/// Prefixes and their rows; the longest prefix that fits wins, wherever it stands. The number is the row's
+/// for ever: its card number and its amount are made of it, and tokens of that card carry it.
+pub(super) const TABLE: [(&str, Magic, u16); 23] = [
+    ("tok_success", Magic::Success, 101),
+    ("tok_mastercard", Magic::Mastercard, 102),
+    ("tok_country_", Magic::Country, 103),
+    ("tok_decline", Magic::Decline, 104),
+    ("tok_decline_early", Magic::DeclineEarly, 105),
+    ("tok_expired", Magic::Expired, 106),
+    ("tok_insufficient", Magic::Insufficient, 107),
+    ("tok_start_refused", Magic::StartRefused, 108),
+    ("tok_slow", Magic::Slow, 109),
+    ("tok_no_webhooks", Magic::NoWebhooks, 110),
+    ("tok_duplicate", Magic::Duplicate, 111),
+    ("tok_session_error", Magic::SessionError, 112),
+    ("tok_returned", Magic::Returned, 113),
+    ("tok_start_lost", Magic::StartLost, 114),
+    ("tok_confirm_lost", Magic::ConfirmLost, 115),
+    ("tok_cancel_lost", Magic::CancelLost, 116),
+    ("tok_start_500", Magic::Start500, 117),
+    ("tok_wrong_amount", Magic::WrongAmount, 118),
+    ("tok_paid_unasked", Magic::PaidUnasked, 119),
+    ("tok_no_such_card", Magic::NoSuchCard, 120),
+    ("tok_disabled", Magic::Disabled, 121),
+    ("tok_session_error_failed", Magic::SessionErrorFailed, 122),
+    ("tok_session_error_open", Magic::SessionErrorOpen, 123),
 ];
 
 const START: Point = Point::Call(Method::StartPayout);
@@ -136,16 +141,16 @@ const POINTS: [(&str, Point); 8] = [
     ("payment_refunded", Point::Webhook(WebhookKind::PaymentRefunded)),
 ];
 
-/// The amount that tells the table's first story, minor units.
-const FIRST_MAGIC_AMOUNT: i64 = 9_990_001;
+/// Minor units to which a row's number is added.
+const MAGIC_AMOUNTS: i64 = 9_990_000;
 
 /// The country of cards whose token names none.
-const HOME_COUNTRY: &str = "ARM";
+pub(super) const HOME_COUNTRY: &str = "ARM";
 const VISA_BIN: &str = "424242";
 const MASTERCARD_BIN: &str = "555555";
 
 impl Magic {
-    /// The row of a token, hash or card number.
+    /// The row of a token or hash that someone made up. Card numbers have theirs in `tokens::numbers`.
     #[must_use]
     pub fn of(secret: &str) -> Self {
         Self::listed(secret).unwrap_or(Self::Success)
@@ -154,8 +159,8 @@ impl Magic {
     /// The same; `None` for what is in no table.
     #[must_use]
     pub fn listed(secret: &str) -> Option<Self> {
-        let fitting = TABLE.iter().filter(|(prefix, _)| secret.starts_with(prefix));
-        let row = fitting.max_by_key(|(prefix, _)| prefix.len()).map(|(_, magic)| *magic);
+        let fitting = TABLE.iter().filter(|(prefix, ..)| secret.starts_with(prefix));
+        let row = fitting.max_by_key(|(prefix, ..)| prefix.len()).map(|(_, magic, _)| *magic);
         row.or_else(|| Self::composed(secret))
     }
 
@@ -177,11 +182,11 @@ impl Magic {
         early.or(late).or_else(|| refused.map(|(code, _)| Self::Refuse(code)))
     }
 
-    /// The story of an amount of so many minor units: 9,990,001 is the first row, and so on.
+    /// The story of an amount of so many minor units: 9,990,104 tells that of row 104.
     #[must_use]
     pub fn of_amount(minor: i64) -> Option<Self> {
-        let row = usize::try_from(minor.checked_sub(FIRST_MAGIC_AMOUNT)?).ok()?;
-        TABLE.get(row).map(|(_, magic)| *magic)
+        let row = minor.checked_sub(MAGIC_AMOUNTS)?;
+        TABLE.iter().find(|(_, _, number)| i64::from(*number) == row).map(|(_, magic, _)| *magic)
     }
 
     /// What the row makes happen.
@@ -211,6 +216,8 @@ impl Magic {
             Self::FailEarly(code) => Script { early_failure: Some(code), ..PLAIN },
             Self::Refuse(code) => Script { refusal: Some(code), ..PLAIN },
             Self::Fault(kind, point) => Script { fault: Some((kind, point)), ..PLAIN },
+            Self::NoSuchCard => Script { early_failure: Some(Code::CardNumberDoesNotExist), ..PLAIN },
+            Self::Disabled => Script { refusal: Some(Code::InvalidRequest), ..PLAIN },
         }
     }
 }
@@ -247,30 +254,8 @@ pub fn card_of_token(project: &str, token: &str) -> Card {
     }
 }
 
-/// The card with this number; `None` when it is not a card number. Digits only, 14 to 19 of them.
-#[must_use]
-pub fn card_of_number(project: &str, number: &str) -> Option<Card> {
-    if !(14..=19).contains(&number.len()) || !number.bytes().all(|b| b.is_ascii_digit()) {
-        return None;
-    }
-    let brand = match number.as_bytes() {
-        [b'5', ..] => "mastercard",
-        [b'2', b'2', b'0', b'0'..=b'4', ..] => "mir",
-        [b'2', ..] => "mastercard",
-        [b'3', ..] => "amex",
-        [..] => "visa",
-    };
-    Some(Card {
-        brand: brand.into(),
-        bin: number.get(..6)?.into(),
-        last4: number.get(number.len() - 4..)?.into(),
-        card_id: card_id(project, number),
-        country_iso3: HOME_COUNTRY.into(),
-    })
-}
-
 /// One card is another `card_id` in every project.
-fn card_id(project: &str, identity: &str) -> Digest {
+pub(super) fn card_id(project: &str, identity: &str) -> Digest {
     Digest::of_parts(&["card_id", project, identity])
 }
 
@@ -290,7 +275,7 @@ mod tests {
 
     #[test]
     fn every_prefix_finds_its_row() {
-        for (prefix, magic) in TABLE {
+        for (prefix, magic, _) in TABLE {
             assert_eq!(Magic::of(prefix), magic);
             assert_eq!(Magic::of(&format!("{prefix}_7f3a")), magic);
         }
@@ -321,8 +306,10 @@ mod tests {
     #[test]
     fn amounts_tell_the_same_stories() {
         assert_eq!(Magic::of_amount(9_990_000), None);
-        assert_eq!(Magic::of_amount(9_990_004), Some(Magic::Decline));
-        assert_eq!(Magic::of_amount(9_990_001 + i64::try_from(TABLE.len()).unwrap()), None);
+        assert_eq!(Magic::of_amount(9_990_104), Some(Magic::Decline));
+        for (_, magic, number) in TABLE {
+            assert_eq!(Magic::of_amount(9_990_000 + i64::from(number)), Some(magic));
+        }
         assert_eq!(Magic::of_amount(i64::MIN), None);
     }
 
@@ -337,14 +324,11 @@ mod tests {
     }
 
     #[test]
-    fn countries_and_numbers() {
+    fn a_token_may_name_its_country() {
         assert_eq!(&*card_of_token("p", "tok_country_GEO_1").country_iso3, "GEO");
         assert_eq!(&*card_of_token("p", "tok_country_kaz").country_iso3, "KAZ");
         for other in ["tok_country_", "tok_country_GEOR", "tok_country_é1", "tok_success"] {
             assert_eq!(&*card_of_token("p", other).country_iso3, HOME_COUNTRY, "{other}");
         }
-        let card = card_of_number("p", "4242424242424242").unwrap();
-        assert_eq!((&*card.brand, &*card.bin, &*card.last4), ("visa", "424242", "4242"));
-        assert!(card_of_number("p", "4242").is_none() && card_of_number("p", "4242-4242-4242-42").is_none());
     }
 }

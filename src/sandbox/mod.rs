@@ -3,7 +3,8 @@
 //!
 //! Reading order: `http` (who calls) → `request` (what they want) → `calls` (what it does) → `machine` (what
 //! may follow what; pure) → `world` (books what follows) → `post` (time and webhooks) → `report` (the truth).
-//! `magic` is the table of destinations. Everything is kept in memory, and in `state_file` when asked to.
+//! `magic` is the table of destinations, `tokens` what names them, with the methods about that. Everything is
+//! kept in memory, and in `state_file` when asked to.
 //!
 //! The sandbox is the oracle of the safety tests, so it shares no code with the client or the webhook
 //! receiver: a mistake on one side must show on the other.
@@ -29,6 +30,7 @@ mod session;
 mod settings;
 mod state_file;
 mod strikes;
+mod tokens;
 mod view;
 mod wire;
 mod world;
@@ -53,6 +55,7 @@ use crate::clock::Clock;
 use faults::Book;
 use keys::{PartnerKey, SigningKey};
 use scalars::At;
+use tokens::Seal;
 use world::{Constitution, State, World};
 
 /// How long calls under way may take to end at shutdown.
@@ -96,6 +99,7 @@ struct Sandbox {
     signing_key: SigningKey,
     /// Somebody else's, made when it is first asked for.
     foreign_key: OnceLock<SigningKey>,
+    seal: Seal,
     world: Mutex<World>,
     /// Something is due earlier than it was.
     agenda_changed: Notify,
@@ -125,8 +129,9 @@ impl Sandbox {
         let Scenario { seed, rules } = settings.scenario.clone();
         let faults = Book::new(seed.unwrap_or(DEFAULT_SEED), rules);
         let world = Mutex::new(World::new(Constitution::of(settings), faults, state));
-        let (foreign_key, agenda_changed) = (OnceLock::new(), Notify::new());
-        Ok(Self { clock: Clock, partners, signing_key, foreign_key, world, agenda_changed })
+        let (foreign_key, seal) = (OnceLock::new(), Seal::of(settings));
+        let agenda_changed = Notify::new();
+        Ok(Self { clock: Clock, partners, signing_key, foreign_key, seal, world, agenda_changed })
     }
 
     fn now(&self) -> At {

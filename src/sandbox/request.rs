@@ -1,15 +1,16 @@
 //! Reads the body of a call: names per version, unknown fields ignored, an empty body in all the shapes in
-//! which clients send one. Knows nothing of sessions that exist.
+//! which clients send one. Knows nothing of sessions that exist. The methods about tokens and the wallet have
+//! bodies of their own, which `tokens::wish` reads with what is here.
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::code::Code;
-use super::magic::{self, Magic};
-use super::scalars::{Amount, Currency, SessionId};
-use super::session::{Destination, Order, Version};
+use super::scalars::{Amount, At, Currency, SessionId};
+use super::session::{Order, Version};
+use super::tokens::{Seal, destination};
 
-/// The methods about payout sessions.
+/// The methods of the API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, Deserialize)]
 pub enum Method {
     #[serde(rename = "session/create")]
@@ -24,11 +25,60 @@ pub enum Method {
     Cancel,
     #[serde(rename = "session/status")]
     Status,
+    #[serde(rename = "token")]
+    Token,
+    #[serde(rename = "token/info")]
+    TokenInfo,
+    #[serde(rename = "tokenize/elements")]
+    TokenizeElements,
+    #[serde(rename = "recurrent/status")]
+    RecurrentStatus,
+    #[serde(rename = "recurrent/disable")]
+    RecurrentDisable,
+    #[serde(rename = "wallet/balance")]
+    WalletBalance,
 }
 
 impl Method {
-    pub const ALL: [Self; 6] =
-        [Self::Create, Self::InitPayout, Self::StartPayout, Self::Confirm, Self::Cancel, Self::Status];
+    pub const ALL: [Self; 12] = [
+        Self::Create,
+        Self::InitPayout,
+        Self::StartPayout,
+        Self::Confirm,
+        Self::Cancel,
+        Self::Status,
+        Self::Token,
+        Self::TokenInfo,
+        Self::TokenizeElements,
+        Self::RecurrentStatus,
+        Self::RecurrentDisable,
+        Self::WalletBalance,
+    ];
+
+    /// Whether it is about payout sessions, rather than about what stands around them.
+    #[must_use]
+    pub fn is_about_sessions(self) -> bool {
+        match self {
+            Self::Create
+            | Self::InitPayout
+            | Self::StartPayout
+            | Self::Confirm
+            | Self::Cancel
+            | Self::Status => true,
+            Self::Token
+            | Self::TokenInfo
+            | Self::TokenizeElements
+            | Self::RecurrentStatus
+            | Self::RecurrentDisable
+            | Self::WalletBalance => false,
+        }
+    }
+
+    /// Whether a version of the API has it: only the sessions got a second version.
+    #[must_use]
+    pub fn exists_in(self, version: Version) -> bool {
+        self.is_about_sessions() || version == Version::V1
+    }
 
     /// The path after `/api/v{n}/`, also the name in the ledger.
     #[must_use]
@@ -40,11 +90,26 @@ impl Method {
             Self::Confirm => "session/confirm",
             Self::Cancel => "session/cancel",
             Self::Status => "session/status",
+            Self::Token => "token",
+            Self::TokenInfo => "token/info",
+            Self::TokenizeElements => "tokenize/elements",
+            Self::RecurrentStatus => "recurrent/status",
+            Self::RecurrentDisable => "recurrent/disable",
+            Self::WalletBalance => "wallet/balance",
         }
     }
 }
 
-/// What a call says, whichever method it is for.
+/// Who says it, and what it takes to understand them.
+#[derive(Clone, Copy, Debug)]
+pub struct Reader<'a> {
+    pub project: &'a str,
+    pub version: Version,
+    pub seal: &'a Seal,
+    pub now: At,
+}
+
+/// What a call about a session says, whichever method it is for.
 #[derive(Debug, Default)]
 pub struct Request {
     /// `None` when it is missing, and when it cannot be the id of any session.
@@ -66,30 +131,35 @@ struct Body<'a> {
     metadata: Option<Box<RawValue>>,
 }
 
-/// Reads a body.
+/// Reads the body of a call about a session.
 ///
 /// # Errors
 /// `invalid_request` for anything that is not the documented shape.
-pub fn read(body: &[u8], project: &str, version: Version) -> Result<Request, Code> {
-    let text = std::str::from_utf8(body).map_err(|_| Code::InvalidRequest)?;
-    if is_empty(text) {
-        return Ok(Request::default());
-    }
-    let body: Body<'_> = object(text)?;
-    let details = match version {
+pub fn read(body: &[u8], reader: Reader<'_>) -> Result<Request, Code> {
+    let body: Body<'_> = body_object(body)?;
+    let details = match reader.version {
         Version::V1 => body.payment_method,
         Version::V2 => body.payout_details,
     };
     Ok(Request {
         session: body.session_id.as_deref().and_then(SessionId::parse),
         order: Order {
-            destination: details.map(|raw| destination(raw, project)).transpose()?,
+            destination: details.map(|raw| destination::read(raw, reader)).transpose()?,
             amount: body.amount_details.map(amount).transpose()?,
             participants: body.participant_details,
             customer: body.customer,
             metadata: body.metadata,
         },
     })
+}
+
+/// Reads a body as a JSON object; an empty one in any of its shapes has no fields.
+///
+/// # Errors
+/// `invalid_request` when it is something else.
+pub fn body_object<'a, T: Default + Deserialize<'a>>(body: &'a [u8]) -> Result<T, Code> {
+    let text = std::str::from_utf8(body).map_err(|_| Code::InvalidRequest)?;
+    if is_empty(text) { Ok(T::default()) } else { object(text) }
 }
 
 /// Nothing, or an empty array: a client in a language whose empty map is an empty list sends that.
@@ -99,7 +169,10 @@ fn is_empty(text: &str) -> bool {
 }
 
 /// Reads a JSON object. An array will not do, although serde would fill a struct from one.
-fn object<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Code> {
+///
+/// # Errors
+/// `invalid_request` when it is something else.
+pub fn object<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Code> {
     if !text.trim_start().starts_with('{') {
         return Err(Code::InvalidRequest);
     }
@@ -122,87 +195,16 @@ fn amount(raw: &RawValue) -> Result<Amount, Code> {
     }
 }
 
-/// `{"type": T, T: {…}}`: the sub-object is named by the type.
-#[derive(Deserialize)]
-struct Typed<'a> {
-    #[serde(rename = "type")]
-    kind: String,
-    #[serde(borrow)]
-    card: Option<&'a RawValue>,
-    #[serde(borrow)]
-    recurrent: Option<&'a RawValue>,
-    #[serde(borrow)]
-    bank_card: Option<&'a RawValue>,
-    #[serde(borrow)]
-    encrypted_card: Option<&'a RawValue>,
-    #[serde(borrow)]
-    tokenized_card: Option<&'a RawValue>,
-}
-
-#[derive(Deserialize)]
-struct Number {
-    number: String,
-}
-
-#[derive(Deserialize)]
-struct NumberHash {
-    number_hash: String,
-}
-
-#[derive(Deserialize)]
-struct Token {
-    token: String,
-}
-
-fn destination(raw: &RawValue, project: &str) -> Result<Destination, Code> {
-    let outer: Typed<'_> = object(raw.get())?;
-    match outer.kind.as_str() {
-        "card" => card(sub_object(outer.card)?, project),
-        "recurrent" => {
-            let recurrent: Token = object(sub_object(outer.recurrent)?)?;
-            of_token(&recurrent.token, project)
-        }
-        _ => Err(Code::InvalidRequest),
-    }
-}
-
-fn card(text: &str, project: &str) -> Result<Destination, Code> {
-    let card: Typed<'_> = object(text)?;
-    match card.kind.as_str() {
-        "bank_card" => {
-            let Number { number } = object(sub_object(card.bank_card)?)?;
-            let masked = magic::card_of_number(project, &number).ok_or(Code::InvalidRequest)?;
-            Ok(Destination { magic: Magic::of(&number), card: masked })
-        }
-        "encrypted_card" => {
-            let NumberHash { number_hash } = object(sub_object(card.encrypted_card)?)?;
-            of_token(&number_hash, project)
-        }
-        "tokenized_card" => {
-            let Token { token } = object(sub_object(card.tokenized_card)?)?;
-            of_token(&token, project)
-        }
-        _ => Err(Code::InvalidRequest),
-    }
-}
-
-fn sub_object(raw: Option<&RawValue>) -> Result<&str, Code> {
-    raw.map(RawValue::get).ok_or(Code::InvalidRequest)
-}
-
-fn of_token(token: &str, project: &str) -> Result<Destination, Code> {
-    if token.is_empty() {
-        return Err(Code::InvalidRequest);
-    }
-    Ok(Destination { magic: Magic::of(token), card: magic::card_of_token(project, token) })
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::magic::Magic;
+    use super::super::settings::Settings;
     use super::*;
 
-    fn order(body: &str, version: Version) -> Result<Order, Code> {
-        read(body.as_bytes(), "p", version).map(|request| request.order)
+    fn order(body: impl AsRef<[u8]>, version: Version) -> Result<Order, Code> {
+        let seal = Seal::of(&Settings::new(Vec::new(), "key".to_owned()));
+        let reader = Reader { project: "p", version, seal: &seal, now: At(0) };
+        read(body.as_ref(), reader).map(|request| request.order)
     }
 
     #[test]
@@ -235,9 +237,9 @@ mod tests {
         ] {
             assert_eq!(order(&body, Version::V2).map(|_| ()), Err(Code::InvalidRequest), "{body}");
         }
-        assert!(read(&[0xff, 0xfe], "p", Version::V1).is_err());
+        assert!(order([0xff, 0xfe], Version::V1).is_err());
         let deep = "[".repeat(100_000);
-        assert!(read(format!("{{\"metadata\":{deep}").as_bytes(), "p", Version::V1).is_err());
+        assert!(order(format!("{{\"metadata\":{deep}"), Version::V1).is_err());
     }
 
     #[test]

@@ -27,6 +27,13 @@ impl At {
     pub fn since(self, now: Self) -> Duration {
         Duration::from_micros(u64::try_from(self.0.saturating_sub(now.0)).unwrap_or(0))
     }
+
+    /// As a date and time; the epoch for what is beyond the calendar.
+    #[must_use]
+    pub fn utc(self) -> OffsetDateTime {
+        OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.0) * 1_000)
+            .unwrap_or(OffsetDateTime::UNIX_EPOCH)
+    }
 }
 
 impl From<OffsetDateTime> for At {
@@ -37,8 +44,7 @@ impl From<OffsetDateTime> for At {
 
 impl fmt::Display for At {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let t = OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.0) * 1_000)
-            .unwrap_or(OffsetDateTime::UNIX_EPOCH);
+        let t = self.utc();
         let (year, month, day) = (t.year(), u8::from(t.month()), t.day());
         let (hour, minute, second, micros) = (t.hour(), t.minute(), t.second(), t.microsecond());
         write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{micros:06}Z")
@@ -64,6 +70,19 @@ impl Digest {
             hash.update(part.as_bytes());
         }
         Self(hash.finalize().into())
+    }
+
+    /// Reads the shown form, lower-case, and nothing else.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let digit = |byte: &u8| match byte {
+            b'0'..=b'9' => Some(byte - b'0'),
+            b'a'..=b'f' => Some(byte - b'a' + 10),
+            _ => None,
+        };
+        let (pairs, []) = text.as_bytes().as_chunks::<2>() else { return None };
+        let bytes = pairs.iter().map(|[high, low]| Some(digit(high)? << 4 | digit(low)?));
+        bytes.collect::<Option<Vec<u8>>>()?.try_into().ok().map(Self)
     }
 
     /// A number of `digits` decimal digits that follows from the digest from byte `from` on.
@@ -94,15 +113,7 @@ impl Serialize for Digest {
 impl<'de> Deserialize<'de> for Digest {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        let mut digest = [0_u8; 32];
-        if text.len() != 64 || !text.is_ascii() {
-            return Err(D::Error::custom("a digest has 64 hex digits"));
-        }
-        for (index, byte) in digest.iter_mut().enumerate() {
-            let pair = &text[2 * index..2 * index + 2];
-            *byte = u8::from_str_radix(pair, 16).map_err(D::Error::custom)?;
-        }
-        Ok(Self(digest))
+        Self::parse(&text).ok_or_else(|| D::Error::custom("a digest has 64 lower-case hex digits"))
     }
 }
 
@@ -217,6 +228,11 @@ mod tests {
         let json = serde_json::to_string(&digest).unwrap();
         assert_eq!(json, "\"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855\"");
         assert_eq!(serde_json::from_str::<Digest>(&json).unwrap(), digest);
+        let shown = digest.to_string();
+        for other in [&shown[1..], &shown[2..], &shown.to_uppercase(), &format!("{shown}00"), &"é".repeat(32)]
+        {
+            assert_eq!(Digest::parse(other), None, "{other}");
+        }
         assert_ne!(Digest::of_parts(&["ab", "c"]), Digest::of_parts(&["a", "bc"]));
         assert_eq!(digest.digits(0, 12).len(), 12);
     }

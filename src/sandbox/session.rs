@@ -8,6 +8,7 @@ use super::code::Code;
 use super::machine::WebhookKind;
 use super::magic::{Magic, Script};
 use super::scalars::{Amount, At, Digest, PayoutId, SessionId};
+use super::tokens::Mark;
 
 /// The two dialects of the API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -88,6 +89,9 @@ pub struct Card {
 pub struct Destination {
     pub magic: Magic,
     pub card: Card,
+    /// The recurrent token that named it: it may be disabled before it is paid to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recurrent: Option<Mark>,
 }
 
 /// What a create or a start brings along. All of it may be missing; a start completes what create left out.

@@ -4,7 +4,6 @@
 use serde_json::value::RawValue;
 
 use super::calls::Arrival;
-use super::code::Code;
 use super::faults::{FaultKind, Occasion, Of, Point, Strike};
 use super::magic::Magic;
 use super::request::{Method, Request};
@@ -17,21 +16,21 @@ impl World {
     pub fn strike(
         &mut self,
         arrival: Arrival<'_>,
-        request: Result<&Request, &Code>,
+        request: Option<&Request>,
         asked: Option<Strike>,
     ) -> Option<Strike> {
         let strike = match asked.filter(|strike| strike.kind.can_strike(Of::Call(arrival.method))) {
             Some(strike) => Some(strike),
             None => {
-                let id = request.ok().and_then(|request| self.session_of(arrival, request));
-                let own = request.ok().and_then(|request| self.own_strike(arrival, request, id));
-                own.or_else(|| self.thrown(arrival, request.ok(), id))
+                let id = request.and_then(|request| self.session_of(arrival, request));
+                let own = request.and_then(|request| self.own_strike(arrival, request, id));
+                own.or_else(|| self.thrown(arrival, request, id))
             }
         };
         strike.filter(|strike| {
             // Nothing goes back that has not been somewhere.
             strike.kind != FaultKind::StatusBackwards
-                || request.is_ok_and(|request| {
+                || request.is_some_and(|request| {
                     let record = request.session.and_then(|id| self.state.sessions.get(&id));
                     record.is_some_and(|record| record.session.is_final())
                 })
@@ -54,6 +53,12 @@ impl World {
         let draft = session.map_or(&none, |session| &session.draft);
         let magic = match arrival.method {
             Method::Create | Method::InitPayout | Method::StartPayout => story(&request.order, draft),
+            Method::Token
+            | Method::TokenInfo
+            | Method::TokenizeElements
+            | Method::RecurrentStatus
+            | Method::RecurrentDisable
+            | Method::WalletBalance => return None,
             Method::Confirm | Method::Cancel | Method::Status => {
                 let started = session.and_then(|session| session.payouts.last());
                 started.map_or_else(|| story(draft, &none), |payout| Some(payout.destination.magic))

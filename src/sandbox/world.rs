@@ -17,6 +17,7 @@ use super::session::Session;
 use super::settings::{
     ConfirmShows, DeclinedSession, Project, SecondStart, Settings, Timing, WebhookVersion,
 };
+use super::tokens;
 
 /// A session with its page in the ledger.
 #[derive(Debug, Serialize, Deserialize)]
@@ -50,6 +51,8 @@ pub struct State {
     pub next_delivery: u64,
     pub used_keys: HashSet<Digest>,
     pub ledger: Ledger,
+    #[serde(default)]
+    pub tokens: tokens::Book,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -142,10 +145,16 @@ struct Wallet<'a> {
 
 impl Funds for Wallet<'_> {
     fn cover(&self, amount: &Amount) -> bool {
-        let currency = amount.currency.upper();
-        let Some(balance) = self.balances.get(&currency) else { return true };
-        let spent = self.ledger.totals.get(self.project).map_or(0, |totals| totals.spent(&currency));
-        i128::from(amount.minor) <= i128::from(*balance) - spent
+        self.left(&amount.currency.upper()).is_none_or(|left| i128::from(amount.minor) <= left)
+    }
+}
+
+impl Wallet<'_> {
+    /// What is left in a currency (upper case); `None` when there is no end to it.
+    fn left(&self, currency: &str) -> Option<i128> {
+        let balance = self.balances.get(currency)?;
+        let spent = self.ledger.totals.get(self.project).map_or(0, |totals| totals.spent(currency));
+        Some(i128::from(*balance) - spent)
     }
 }
 
@@ -175,6 +184,13 @@ impl World {
         agenda.extend(state.deliveries.iter().map(|(id, delivery)| (delivery.due, Job::Delivery(*id))));
         let held = HashMap::new();
         Self { state, constitution, faults, held, agenda, dirty: false, closed: false }
+    }
+
+    /// What is left in the limited currencies of a project, by upper-case currency.
+    pub fn balances<'a>(&'a self, project: &'a str) -> impl Iterator<Item = (&'a str, i128)> {
+        let balances = &self.constitution.balances;
+        let wallet = Wallet { balances, ledger: &self.state.ledger, project };
+        balances.keys().filter_map(move |currency| Some((currency.as_str(), wallet.left(currency)?)))
     }
 
     /// When something is due next.

@@ -13,4 +13,6 @@ mod pages;
 mod refusals;
 mod restart;
 mod support;
+mod tokens;
 mod webhooks;
+mod widget;

@@ -11,10 +11,10 @@ use tokio_util::sync::CancellationToken;
 use crate::support::{Sink, World, assert_error, settings, start_body, until};
 
 /// A file of this test alone, gone when the test is.
-struct StateFile(PathBuf);
+pub struct StateFile(pub PathBuf);
 
 impl StateFile {
-    fn new(name: &str) -> Self {
+    pub fn new(name: &str) -> Self {
         let unique = format!("payoutd-sandbox-{name}-{}.json", uuid::Uuid::now_v7());
         Self(std::env::temp_dir().join(unique))
     }

@@ -210,11 +210,16 @@ impl World {
         body: &Value,
         key: Option<&str>,
     ) -> (u16, Value) {
+        self.signed(project, &format!("/api/{version}/session/{method}"), body, key).await
+    }
+
+    /// A call of any method with good headers.
+    pub async fn signed(&self, project: &str, path: &str, body: &Value, key: Option<&str>) -> (u16, Value) {
         let body = serde_json::to_vec(body).unwrap();
         let signature = partner_keys().sign(&body);
         let mut headers = vec![("X-PARTNER-PROJECT", project), ("X-PARTNER-SIGN", signature.as_str())];
         headers.extend(key.map(|key| ("X-PARTNER-IDEMPOTENCY-KEY", key)));
-        self.post(&format!("/api/{version}/session/{method}"), &headers, body).await
+        self.post(path, &headers, body).await
     }
 
     /// A call that must be accepted; its session.
