@@ -3,9 +3,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may; clippy does not see that its support is part of it")]
 
+mod contract;
 mod destinations;
 mod flow;
 mod ledger;
+mod raw;
 mod refusals;
 mod restart;
 mod support;
