@@ -3,9 +3,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may; clippy does not see that its support is part of it")]
 
+#[path = "../crash/chance.rs"]
+mod chance;
 mod contract;
 mod destinations;
 mod flow;
+mod fuzz;
 mod ledger;
 mod raw;
 mod refusals;

@@ -57,6 +57,7 @@ pub fn parse(bytes: &[u8], ended: bool) -> Option<(Message, usize)> {
     } else {
         let length = match message.all("content-length").first() {
             Some(length) => length.parse().unwrap(),
+            None if message.first_line.starts_with("HTTP/1.1 1") => 0,
             None if message.first_line.starts_with("HTTP/") && ended => rest.len(),
             None => 0,
         };
