@@ -301,6 +301,7 @@ async fn a_customer_is_an_object() {
 #[ignore = "the sandbox does not look into participants and customer (§3.6, §3.7)"]
 async fn names_and_references_are_strings() {
     let world = World::open().await;
+    let mut taken = Vec::new();
     for version in Version::BOTH {
         let partner = Partner::of(&world, version);
         for (place, wrong) in [
@@ -308,10 +309,19 @@ async fn names_and_references_are_strings() {
             ("/participant_details/recipient/full_name", json!(17)),
             ("/customer/reference", json!(17)),
             ("/customer/contacts", json!("anna@example.org")),
+            ("/customer/contacts/0", json!("anna@example.org")),
         ] {
-            assert_invalid(&partner, |body| *body.pointer_mut(place).unwrap() = wrong.clone()).await;
+            let mut body = partner.init(&token("tok_success"));
+            *body.pointer_mut(place).unwrap() = wrong;
+            let answer = partner.call("session/init/payout", &body).await;
+            if answer.http() == 200 {
+                taken.push((version, place));
+            } else {
+                shape::refusal(&answer, 400, "invalid_request");
+            }
         }
     }
+    assert!(taken.is_empty(), "{taken:?}");
 }
 
 #[tokio::test]
