@@ -188,6 +188,11 @@ impl Call {
             let code = Code::AuthenticationError;
             return Step::Refused(sandbox.world().turn_away(arrival, code, sandbox.now()));
         }
+        // A header that cannot be read must not pass for one that is not there.
+        if [IDEMPOTENCY_HEADER, SUBMERCHANT_HEADER].iter().any(|name| is_odd(headers, name)) {
+            let code = Code::InvalidRequest;
+            return Step::Refused(sandbox.world().turn_away(arrival, code, sandbox.now()));
+        }
         let read = self.read(sandbox, project);
         let mut world = sandbox.world();
         let strike = match world.strike(arrival, read.request(), asked) {
@@ -236,6 +241,13 @@ impl Sandbox {
 
 fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+/// More than one value, or one that is not text.
+fn is_odd(headers: &HeaderMap, name: &str) -> bool {
+    let mut values = headers.get_all(name).iter();
+    let first = values.next();
+    first.is_some_and(|value| value.to_str().is_err()) || values.next().is_some()
 }
 
 /// Exactly one signature, and it fits.

@@ -15,6 +15,7 @@ mod calls;
 mod code;
 mod console;
 mod control;
+mod echo;
 mod faults;
 mod http;
 mod keys;

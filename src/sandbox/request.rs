@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::code::Code;
+use super::echo;
 use super::scalars::{Amount, At, Currency, SessionId};
 use super::session::{Order, Version};
 use super::tokens::{Seal, destination};
@@ -146,9 +147,9 @@ pub fn read(body: &[u8], reader: Reader<'_>) -> Result<Request, Code> {
         order: Order {
             destination: details.map(|raw| destination::read(raw, reader)).transpose()?,
             amount: body.amount_details.map(amount).transpose()?,
-            participants: body.participant_details,
-            customer: body.customer,
-            metadata: body.metadata,
+            participants: echo::participants(body.participant_details)?,
+            customer: echo::customer(body.customer)?,
+            metadata: echo::metadata(body.metadata)?,
         },
     })
 }

@@ -178,7 +178,7 @@ macro_rules! prefixed_id {
 prefixed_id!(SessionId, "ps_");
 prefixed_id!(PayoutId, "po_");
 
-/// Three letters, kept in the case in which the caller wrote them.
+/// A currency of ISO 4217, kept in the case in which the caller wrote them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Currency(Box<str>);
@@ -186,8 +186,8 @@ pub struct Currency(Box<str>);
 impl Currency {
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        let letters = text.len() == 3 && text.bytes().all(|b| b.is_ascii_alphabetic());
-        letters.then(|| Self(text.into()))
+        let known = iso_currency::Currency::from_code(&text.to_ascii_uppercase()).is_some();
+        known.then(|| Self(text.into()))
     }
 
     /// The form of fees, reports and of the ledger's totals.

@@ -3,13 +3,18 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may; clippy does not see that its support is part of it")]
 
+#[path = "../crash/chance.rs"]
+mod chance;
+mod contract;
 mod control;
 mod destinations;
 mod faults;
 mod flow;
+mod fuzz;
 mod ledger;
 mod odd_mail;
 mod pages;
+mod raw;
 mod refusals;
 mod restart;
 mod support;

@@ -40,7 +40,7 @@ pub struct Keys {
 }
 
 impl Keys {
-    fn generate() -> Self {
+    pub fn generate() -> Self {
         let pair = KeyPair::generate(KeySize::Rsa2048).unwrap();
         let private = pair.as_der().unwrap();
         let public = pair.public_key().as_der().unwrap();
@@ -57,7 +57,7 @@ impl Keys {
         STANDARD.encode(signature)
     }
 
-    fn verifies(&self, body: &[u8], signature: &str) -> bool {
+    pub fn verifies(&self, body: &[u8], signature: &str) -> bool {
         let public = self.pair.public_key().as_ref();
         let signature = STANDARD.decode(signature).unwrap_or_default();
         UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, public).verify(body, &signature).is_ok()
