@@ -224,4 +224,15 @@ mod tests {
         }
         assert_eq!(FaultKind::named("nothing"), None);
     }
+
+    #[test]
+    fn the_page_for_users_names_every_fault_and_its_figures() {
+        let page = include_str!("../../../docs/sandbox.md");
+        for kind in FaultKind::ALL {
+            assert!(page.contains(&format!("`{}`", kind.name())), "{}", kind.name());
+        }
+        for figure in ["status", "code", "retry_after", "delay", "bytes", "copies", "location", "shows"] {
+            assert!(page.contains(&format!("`{figure}`")), "{figure}");
+        }
+    }
 }
