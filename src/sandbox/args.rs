@@ -6,7 +6,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::SandboxError;
-use super::settings::{Project, SecondStart, Settings, Timing};
+use super::settings::{KEEP_SESSIONS, Project, SecondStart, Settings, Timing};
 
 /// Runs a fake Pike.
 #[derive(Clone, Debug, clap::Args)]
@@ -55,6 +55,9 @@ pub struct Args {
     /// What a second start on one session does
     #[arg(long, value_enum, default_value_t = SecondStart::Reject)]
     pub second_start: SecondStart,
+    /// Sessions kept in memory; older ones go into a file beside the state file, or a temporary one
+    #[arg(long, value_name = "N", default_value_t = KEEP_SESSIONS)]
+    pub keep_sessions: usize,
 }
 
 /// One `--project`.
@@ -136,6 +139,7 @@ impl TryFrom<Args> for Settings {
             },
             balances: args.balances.into_iter().collect(),
             second_start: args.second_start,
+            keep_sessions: args.keep_sessions,
         })
     }
 }

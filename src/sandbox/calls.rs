@@ -40,18 +40,34 @@ impl Answer {
 /// What a call came to: the session it was about, when there is one, and the verdict.
 struct Done {
     session: Option<SessionId>,
+    /// The session as the archive has it, for a call that only looks.
+    copy: Option<Box<Record>>,
     verdict: Verdict,
 }
 
 impl Done {
+    fn new(session: Option<SessionId>, verdict: Verdict) -> Self {
+        Self { session, copy: None, verdict }
+    }
+
     fn refused(session: Option<SessionId>, code: Code) -> Self {
-        Self { session, verdict: Verdict::Refused(code) }
+        Self::new(session, Verdict::Refused(code))
     }
 
     fn of(session: SessionId, result: Result<Verdict, Code>) -> Self {
-        let verdict = result.unwrap_or_else(Verdict::Refused);
-        Self { session: Some(session), verdict }
+        Self::new(Some(session), result.unwrap_or_else(Verdict::Refused))
     }
+}
+
+/// The session that a call names.
+enum Named {
+    Here(SessionId),
+    /// Archived; this is a copy.
+    Archived(Box<Record>),
+    /// There is none, or it is not the caller's own.
+    Nobodys,
+    /// The archive could not be read.
+    Unreadable,
 }
 
 impl World {
@@ -65,11 +81,21 @@ impl World {
         if self.closed {
             return Answer::error(Code::InternalError);
         }
+        let answer = self.take(arrival, request, now);
+        // Not before: until here a session in use stays in memory.
+        self.make_room();
+        answer
+    }
+
+    fn take(&mut self, arrival: Arrival<'_>, request: Result<Request, Code>, now: At) -> Answer {
         let key = arrival
             .idempotency_key
             .map(|key| Digest::of_parts(&[arrival.project, arrival.method.path(), key]));
         if key.is_some_and(|key| self.state.used_keys.contains(&key)) {
-            let session = request.ok().and_then(|request| self.session_of(arrival, &request));
+            let session = request.ok().and_then(|request| match self.named(arrival, &request) {
+                Named::Here(id) => Some(id),
+                Named::Archived(_) | Named::Nobodys | Named::Unreadable => None,
+            });
             return self.conclude(arrival, &Done::refused(session, Code::IdempotencyKeyAlreadyExists), now);
         }
         let done = match request {
@@ -83,11 +109,27 @@ impl World {
         self.conclude(arrival, &done, now)
     }
 
-    /// The session the call names, if it exists and is the caller's own.
-    fn session_of(&self, arrival: Arrival<'_>, request: &Request) -> Option<SessionId> {
-        let id = request.session?;
-        let record = self.state.sessions.get(&id)?;
-        (*record.session.project == *arrival.project).then_some(id)
+    /// The session the call names. It comes back from the archive, unless the call only looks.
+    fn named(&mut self, arrival: Arrival<'_>, request: &Request) -> Named {
+        let Some(id) = request.session else { return Named::Nobodys };
+        let is_own = |record: &Record| *record.session.project == *arrival.project;
+        if let Some(record) = self.state.sessions.get(&id) {
+            return if is_own(record) { Named::Here(id) } else { Named::Nobodys };
+        }
+        match self.state.archive.read(id) {
+            Ok(Some(record)) if is_own(&record) => {
+                if arrival.method == Method::Status {
+                    return Named::Archived(Box::new(record));
+                }
+                self.take_back(record);
+                Named::Here(id)
+            }
+            Ok(Some(_) | None) => Named::Nobodys,
+            Err(error) => {
+                tracing::warn!(%error, session = %id, "could not read a session from the archive");
+                Named::Unreadable
+            }
+        }
     }
 
     fn perform(&mut self, arrival: Arrival<'_>, request: Request, now: At) -> Done {
@@ -96,13 +138,20 @@ impl World {
                 let id = SessionId::fresh();
                 let session = Session::created(id, arrival.project, arrival.version, request.order, now);
                 self.enter(session);
-                return Done { session: Some(id), verdict: Verdict::Accepted };
+                return Done::of(id, Ok(Verdict::Accepted));
             }
             Method::InitPayout => return self.init(arrival, request.order, now),
             Method::StartPayout | Method::Confirm | Method::Cancel | Method::Status => {}
         }
-        let Some(id) = self.session_of(arrival, &request) else {
-            return Done::refused(None, Code::InvalidRequest);
+        let id = match self.named(arrival, &request) {
+            Named::Here(id) => id,
+            // Nothing is due for it, so it is as it was. The look is booked as a call that belongs to no
+            // session: it changes nothing, and to write it on the session's page would bring the page back.
+            Named::Archived(copy) => {
+                return Done { session: None, copy: Some(copy), verdict: Verdict::Accepted };
+            }
+            Named::Nobodys => return Done::refused(None, Code::InvalidRequest),
+            Named::Unreadable => return Done::new(None, Verdict::Broken),
         };
         self.catch_up(id, now);
         let result = match arrival.method {
@@ -123,23 +172,16 @@ impl World {
         match result {
             Ok(Verdict::Accepted | Verdict::AnswerLost) => Done::of(id, result),
             Ok(Verdict::Refused(_) | Verdict::Broken) | Err(_) => {
-                self.state.sessions.remove(&id);
-                // It was the last to be entered.
-                self.state.ledger.eventful.pop_back();
+                self.state.sessions.withdraw();
                 self.state.ledger.totals_of(arrival.project).sessions -= 1;
-                Done { session: None, verdict: result.unwrap_or_else(Verdict::Refused) }
+                Done::new(None, result.unwrap_or_else(Verdict::Refused))
             }
         }
     }
 
     fn enter(&mut self, session: Session) {
-        let id = session.id;
         self.state.ledger.totals_of(&session.project).sessions += 1;
-        self.state.sessions.insert(id, Record { session, page: Page::default() });
-        let make_room = self.state.ledger.enter(id);
-        if let Some(record) = make_room.and_then(|oldest| self.state.sessions.get_mut(&oldest)) {
-            record.page.forget_events();
-        }
+        self.state.sessions.enter(Record::new(session));
     }
 
     fn start(&mut self, id: SessionId, version: Version, order: Order, now: At) -> Result<Verdict, Code> {
@@ -159,7 +201,7 @@ impl World {
     /// Confirm and cancel.
     fn decide(&mut self, id: SessionId, call: Call, input: Input, now: At) -> Result<Verdict, Code> {
         self.step(id, input, now)?;
-        let Record { session, page } = self.state.sessions.get_mut(&id).ok_or(Code::InvalidRequest)?;
+        let Record { session, page, .. } = self.state.sessions.get_mut(&id).ok_or(Code::InvalidRequest)?;
         match call {
             Call::Confirm => {
                 if page.confirms_accepted == 0 {
@@ -189,11 +231,16 @@ impl World {
             let what = What::request(project, method, body_sha256, done.verdict, idempotency_key);
             let event = Event { at: now, what };
             match done.session.and_then(|id| self.state.sessions.get_mut(&id)) {
-                Some(record) => record.page.append(event),
+                Some(record) => {
+                    if method != Method::Status {
+                        idempotency_key.inspect(|key| record.page.note_key(key));
+                    }
+                    record.page.append(event);
+                }
                 None => self.state.ledger.append_loose(event),
             }
         }
-        let record = done.session.and_then(|id| self.state.sessions.get(&id));
+        let record = done.session.and_then(|id| self.state.sessions.get(&id)).or(done.copy.as_deref());
         match (done.verdict, record) {
             (Verdict::Accepted, Some(record)) => {
                 let look = if method == Method::Status { Look::Report } else { Look::Answer };

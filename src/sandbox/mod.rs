@@ -3,11 +3,13 @@
 //!
 //! Reading order: `http` (who calls) → `request` (what they want) → `calls` (what it does) → `machine` (what
 //! may follow what; pure) → `world` (books what follows) → `post` (time and webhooks) → `report` (the truth).
-//! `magic` is the table of destinations. Everything is kept in memory, and in `state_file` when asked to.
+//! `magic` is the table of destinations. What is young or under way is in memory (`sessions`), the rest in
+//! the `archive`; both survive a restart by `state_file` when asked to.
 //!
 //! The sandbox is the oracle of the safety tests, so it shares no code with the client or the webhook
 //! receiver: a mistake on one side must show on the other.
 
+mod archive;
 mod args;
 mod calls;
 mod code;
@@ -16,11 +18,17 @@ mod keys;
 mod ledger;
 mod machine;
 mod magic;
+mod parameters;
+mod pieces;
 mod post;
 mod report;
 mod request;
 mod scalars;
+mod scan;
+#[cfg(test)]
+mod scene;
 mod session;
+mod sessions;
 mod settings;
 mod state_file;
 mod view;
@@ -54,6 +62,8 @@ pub enum SandboxError {
     ReadFile { path: PathBuf, source: std::io::Error },
     #[error("the state in {} cannot be understood", path.display())]
     StateUnreadable { path: PathBuf, source: serde_json::Error },
+    #[error("cannot use the archive {}", path.display())]
+    Archive { path: PathBuf, source: std::io::Error },
     #[error("cannot write the state to {}", path.display())]
     WriteState { path: PathBuf, source: std::io::Error },
     #[error("the sandbox's signing key cannot be used: {reason}")]

@@ -83,7 +83,13 @@ pub struct Settings {
     /// Prefunding of each project per upper-case currency, minor units; a currency not named is unlimited.
     pub balances: BTreeMap<String, i64>,
     pub second_start: SecondStart,
+    /// How many sessions stay in memory, the youngest; older ones go into the archive when nothing happens to
+    /// them any more. The archive is `<state_file>.archive`, or a temporary file without a name.
+    pub keep_sessions: usize,
 }
+
+/// Some tens of megabytes.
+pub(super) const KEEP_SESSIONS: usize = 10_000;
 
 impl Settings {
     /// Default timing, unlimited balances, no state file.
@@ -96,6 +102,7 @@ impl Settings {
             timing: Timing::default(),
             balances: BTreeMap::new(),
             second_start: SecondStart::default(),
+            keep_sessions: KEEP_SESSIONS,
         }
     }
 }

@@ -35,12 +35,23 @@ pub fn answer(session: &Session, version: Version, look: Look) -> Vec<u8> {
 /// The answer to a call that was refused.
 #[must_use]
 pub fn refusal(code: Code) -> Vec<u8> {
+    refusal_saying(code, code.description())
+}
+
+/// The same with a description of its own.
+#[must_use]
+pub fn refusal_saying(code: Code, description: &str) -> Vec<u8> {
     #[derive(Serialize)]
-    struct Body {
+    struct Body<'a> {
         status: &'static str,
-        error: ErrorView,
+        error: Said<'a>,
     }
-    to_json(&Body { status: "error", error: ErrorView(code) })
+    #[derive(Serialize)]
+    struct Said<'a> {
+        code: &'static str,
+        description: &'a str,
+    }
+    to_json(&Body { status: "error", error: Said { code: code.name(), description } })
 }
 
 /// A webhook's body, in the version of the session's start.

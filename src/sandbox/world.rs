@@ -1,25 +1,44 @@
 //! Everything the sandbox knows, behind one lock: sessions, webhooks under way, used idempotency keys, the
 //! ledger, and the agenda of what is due. Calls and the passing of time go through `machine`; what follows
-//! from its steps is booked here. No I/O and no RSA, so the lock is held for microseconds.
+//! from its steps is booked here. No RSA, and no I/O but that of the archive, a bounded piece at a time, so
+//! the lock is held for microseconds.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::archive::Archive;
 use super::code::Code;
 use super::ledger::{Event, Ledger, Page, What};
 use super::machine::{self, Direction, Effect, Funds, Input, Rules, WebhookKind};
 use super::scalars::{Amount, At, Digest, SessionId};
 use super::session::Session;
+use super::sessions::Sessions;
 use super::settings::{SecondStart, Settings, Timing};
 use super::view;
 
 /// A session with its page in the ledger.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Record {
     pub session: Session,
     pub page: Page,
+    /// Webhooks under way.
+    #[serde(skip)]
+    pub letters: u32,
+}
+
+impl Record {
+    #[must_use]
+    pub fn new(session: Session) -> Self {
+        Self { session, page: Page::default(), letters: 0 }
+    }
+
+    /// Nothing happens to it any more unless someone calls.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        self.letters == 0 && self.session.next_due().is_none()
+    }
 }
 
 /// A webhook under way.
@@ -40,7 +59,10 @@ pub struct Delivery {
 /// What survives a restart.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct State {
-    pub sessions: HashMap<SessionId, Record>,
+    /// Those in memory; the rest is in the archive.
+    pub sessions: Sessions,
+    #[serde(default)]
+    pub archive: Archive,
     pub deliveries: BTreeMap<u64, Delivery>,
     pub next_delivery: u64,
     pub used_keys: HashSet<Digest>,
@@ -67,6 +89,7 @@ pub struct Constitution {
     second_start: SecondStart,
     balances: BTreeMap<String, i64>,
     projects: HashMap<Box<str>, Terms>,
+    keep_sessions: usize,
 }
 
 impl Constitution {
@@ -81,6 +104,7 @@ impl Constitution {
             timing: settings.timing.clone(),
             second_start: settings.second_start,
             balances: settings.balances.clone(),
+            keep_sessions: settings.keep_sessions,
         }
     }
 
@@ -133,12 +157,16 @@ pub struct World {
 impl World {
     /// Takes a state up where it was left: everything open is due when it was due.
     #[must_use]
-    pub fn new(constitution: Constitution, state: State) -> Self {
+    pub fn new(constitution: Constitution, mut state: State) -> Self {
         let mut agenda = BTreeSet::new();
-        for (id, record) in &state.sessions {
+        for (id, record) in state.sessions.iter() {
             agenda.extend(record.session.next_due().map(|due| (due, Job::Session(*id))));
         }
-        agenda.extend(state.deliveries.iter().map(|(id, delivery)| (delivery.due, Job::Delivery(*id))));
+        for (id, delivery) in &state.deliveries {
+            agenda.insert((delivery.due, Job::Delivery(*id)));
+            state.sessions.letter_sent(delivery.session);
+        }
+        state.sessions.line_up(constitution.keep_sessions);
         Self { state, constitution, agenda, dirty: false, closed: false }
     }
 
@@ -167,7 +195,35 @@ impl World {
                 }
             }
         }
+        self.make_room();
         letters
+    }
+
+    /// Lets the next batch of sessions leave memory, when there is one.
+    pub(super) fn make_room(&mut self) {
+        let State { sessions, archive, .. } = &mut self.state;
+        let leavers = sessions.leavers();
+        if leavers.is_empty() {
+            return;
+        }
+        let records: Vec<&Record> = leavers.iter().filter_map(|id| sessions.get(id)).collect();
+        match archive.append(&records) {
+            Ok(count) => {
+                sessions.left(&leavers, count);
+                self.dirty = true;
+            }
+            Err(error) => {
+                tracing::warn!(%error, "could not archive sessions, keeping them in memory");
+                sessions.stayed(&leavers);
+            }
+        }
+    }
+
+    /// Takes a session in that was read from the archive.
+    pub(super) fn take_back(&mut self, record: Record) {
+        self.state.archive.release(record.session.id);
+        self.state.sessions.enter(record);
+        self.dirty = true;
     }
 
     /// Brings a session up to `now`, so that a call that comes late finds what the clock has decided.
@@ -202,12 +258,13 @@ impl World {
         for effect in effects {
             self.follow(id, effect, now);
         }
+        self.state.sessions.look_at(id);
         Ok(())
     }
 
     /// Books an effect: a line in the ledger, a sum, a webhook on its way.
     fn follow(&mut self, id: SessionId, effect: Effect, now: At) {
-        let Some(Record { session, page }) = self.state.sessions.get_mut(&id) else { return };
+        let Some(Record { session, page, .. }) = self.state.sessions.get_mut(&id) else { return };
         match effect {
             Effect::Changed { payout } => {
                 let payout = payout.and_then(|place| session.payouts.get(place));
@@ -255,6 +312,18 @@ impl World {
         let id = self.state.next_delivery;
         self.state.next_delivery += 1;
         self.agenda.insert((due, Job::Delivery(id)));
+        self.state.sessions.letter_sent(delivery.session);
         self.state.deliveries.insert(id, delivery);
     }
+
+    /// Ends a webhook, delivered or given up.
+    pub(super) fn end_delivery(&mut self, id: u64) {
+        let Some(delivery) = self.state.deliveries.remove(&id) else { return };
+        self.state.sessions.letter_ended(delivery.session);
+        self.make_room();
+    }
 }
+
+#[cfg(test)]
+#[path = "world_tests.rs"]
+mod tests;
