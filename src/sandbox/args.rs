@@ -6,7 +6,9 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::SandboxError;
-use super::settings::{KEEP_SESSIONS, Project, SecondStart, Settings, Timing};
+use super::settings::{
+    IdempotencyBurn, IdempotencyScope, KEEP_SESSIONS, Project, SecondStart, Settings, Timing,
+};
 
 /// Runs a fake Pike.
 #[derive(Clone, Debug, clap::Args)]
@@ -46,7 +48,10 @@ pub struct Args {
     /// How long a webhook's answer is waited for
     #[arg(long, default_value = "10s", value_parser = humantime::parse_duration)]
     pub webhook_timeout: Duration,
-    /// Divides the confirmation window and the webhook retry intervals
+    /// How long a used idempotency key is remembered
+    #[arg(long, default_value = "24h", value_parser = humantime::parse_duration)]
+    pub idempotency_lifetime: Duration,
+    /// Divides the confirmation window, the webhook retry intervals and the life of idempotency keys
     #[arg(long, default_value = "1.0", value_parser = parse_factor)]
     pub clock_factor: f64,
     /// Prefunding per currency (repeatable): CUR=MINOR; a currency not named is unlimited
@@ -55,6 +60,12 @@ pub struct Args {
     /// What a second start on one session does
     #[arg(long, value_enum, default_value_t = SecondStart::Reject)]
     pub second_start: SecondStart,
+    /// Where an idempotency key can be used once
+    #[arg(long, value_enum, default_value_t = IdempotencyScope::Method)]
+    pub idempotency_scope: IdempotencyScope,
+    /// Which calls use their idempotency key up
+    #[arg(long, value_enum, default_value_t = IdempotencyBurn::Always)]
+    pub idempotency_burn: IdempotencyBurn,
     /// Sessions kept in memory; older ones go into a file beside the state file, or a temporary one
     #[arg(long, value_name = "N", default_value_t = KEEP_SESSIONS)]
     pub keep_sessions: usize,
@@ -135,10 +146,13 @@ impl TryFrom<Args> for Settings {
                 confirm_window: args.confirm_window,
                 webhook_retry: args.webhook_retry,
                 webhook_timeout: args.webhook_timeout,
+                idempotency_lifetime: args.idempotency_lifetime,
                 clock_factor: args.clock_factor,
             },
             balances: args.balances.into_iter().collect(),
             second_start: args.second_start,
+            idempotency_scope: args.idempotency_scope,
+            idempotency_burn: args.idempotency_burn,
             keep_sessions: args.keep_sessions,
         })
     }
@@ -162,13 +176,17 @@ mod tests {
     fn reads_a_command_line() {
         let line = "sandbox --project id=p1,key=k.pem,webhook=http://h/w?a=b,auto_confirm \
                     --signing-key s.pem --webhook-retry 0s,1s --balance rub=500 --clock-factor 60 \
-                    --second-start add";
+                    --second-start add --keep-sessions 7 --idempotency-lifetime 1h \
+                    --idempotency-scope global --idempotency-burn accepted";
         let args = <Line as clap::Parser>::try_parse_from(line.split_whitespace()).unwrap().args;
         assert_eq!(args.projects[0].webhook, "http://h/w?a=b");
         assert!(args.projects[0].auto_confirm);
         assert_eq!(args.webhook_retry, [Duration::ZERO, Duration::from_secs(1)]);
         assert_eq!(args.balances, [("RUB".to_owned(), 500)]);
         assert_eq!(args.second_start, SecondStart::Add);
+        assert_eq!((args.keep_sessions, args.idempotency_lifetime), (7, Duration::from_secs(3_600)));
+        assert_eq!(args.idempotency_scope, IdempotencyScope::Global);
+        assert_eq!(args.idempotency_burn, IdempotencyBurn::Accepted);
         assert_eq!(args.confirm_window, Timing::default().confirm_window);
     }
 

@@ -88,10 +88,9 @@ impl World {
     }
 
     fn take(&mut self, arrival: Arrival<'_>, request: Result<Request, Code>, now: At) -> Answer {
-        let key = arrival
-            .idempotency_key
-            .map(|key| Digest::of_parts(&[arrival.project, arrival.method.path(), key]));
-        if key.is_some_and(|key| self.state.used_keys.contains(&key)) {
+        let rules = self.constitution.key_rules;
+        let key = arrival.idempotency_key.map(|key| rules.key(arrival.project, arrival.method, key));
+        if key.is_some_and(|key| self.state.used_keys.holds(key, &rules, now)) {
             let session = request.ok().and_then(|request| match self.named(arrival, &request) {
                 Named::Here(id) => Some(id),
                 Named::Archived(_) | Named::Nobodys | Named::Unreadable => None,
@@ -102,9 +101,8 @@ impl World {
             Ok(request) => self.perform(arrival, request, now),
             Err(code) => Done::refused(None, code),
         };
-        // A call that broke without effect has not used its key either.
-        if done.verdict != Verdict::Broken {
-            self.state.used_keys.extend(key);
+        if let Some(key) = key.filter(|_| rules.is_burnt_by(done.verdict)) {
+            self.state.used_keys.use_up(key, now);
         }
         self.conclude(arrival, &done, now)
     }

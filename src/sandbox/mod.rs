@@ -14,6 +14,7 @@ mod args;
 mod calls;
 mod code;
 mod http;
+mod idempotency;
 mod keys;
 mod ledger;
 mod machine;
@@ -45,7 +46,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 pub use args::{Args, ProjectSpec};
-pub use settings::{Project, SecondStart, Settings, Timing};
+pub use settings::{IdempotencyBurn, IdempotencyScope, Project, SecondStart, Settings, Timing};
 
 use crate::clock::Clock;
 use keys::{PartnerKey, SigningKey};
@@ -151,7 +152,10 @@ pub async fn serve(
     listener: TcpListener,
     shutdown: CancellationToken,
 ) -> Result<(), SandboxError> {
-    let state = settings.state_file.as_deref().map(state_file::load).transpose()?.unwrap_or_default();
+    let state = match settings.state_file.as_deref() {
+        Some(path) => state_file::load(path, At::from(Clock.now()))?,
+        None => State::default(),
+    };
     let client = post::webhook_client(&settings.timing).map_err(SandboxError::WebhookClient)?;
     let sandbox = Arc::new(Sandbox::new(&settings, state)?);
 

@@ -14,6 +14,8 @@ use super::world::{Constitution, Record, State, World};
 pub struct Scene {
     pub world: World,
     pub now: At,
+    /// Who calls.
+    pub project: &'static str,
 }
 
 impl Scene {
@@ -28,12 +30,12 @@ impl Scene {
         // No webhooks: nobody is here to carry them.
         settings.timing.webhook_retry.clear();
         change(&mut settings);
-        Self { world: World::new(Constitution::of(&settings), State::default()), now: At(0) }
+        Self { world: World::new(Constitution::of(&settings), State::default()), now: At(0), project: "p" }
     }
 
     pub fn call(&mut self, method: Method, key: Option<&str>, request: Request) -> Answer {
         let arrival = Arrival {
-            project: "p",
+            project: self.project,
             method,
             version: Version::V2,
             body_sha256: Digest::of(b""),

@@ -30,6 +30,28 @@ pub enum SecondStart {
     Add,
 }
 
+/// What an idempotency key is about: where it can be used once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum IdempotencyScope {
+    /// One method of one project.
+    #[default]
+    Method,
+    /// One project.
+    Project,
+    /// The whole sandbox.
+    Global,
+}
+
+/// Which calls use their idempotency key up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum IdempotencyBurn {
+    /// Refused ones too.
+    #[default]
+    Always,
+    /// Only those that had an effect.
+    Accepted,
+}
+
 /// How long things take.
 #[derive(Clone, Debug)]
 pub struct Timing {
@@ -45,7 +67,9 @@ pub struct Timing {
     pub webhook_retry: Vec<Duration>,
     /// How long a webhook's answer is waited for.
     pub webhook_timeout: Duration,
-    /// Divides `confirm_window` and `webhook_retry`; must be a positive number.
+    /// How long a used idempotency key is remembered.
+    pub idempotency_lifetime: Duration,
+    /// Divides `confirm_window`, `webhook_retry` and `idempotency_lifetime`; must be a positive number.
     pub clock_factor: f64,
 }
 
@@ -58,6 +82,7 @@ impl Default for Timing {
             confirm_window: Duration::from_secs(240 * 60),
             webhook_retry: [0, 15, 45, 120, 300, 720, 1620].map(Duration::from_secs).to_vec(),
             webhook_timeout: Duration::from_secs(10),
+            idempotency_lifetime: Duration::from_secs(24 * 60 * 60),
             clock_factor: 1.0,
         }
     }
@@ -83,6 +108,8 @@ pub struct Settings {
     /// Prefunding of each project per upper-case currency, minor units; a currency not named is unlimited.
     pub balances: BTreeMap<String, i64>,
     pub second_start: SecondStart,
+    pub idempotency_scope: IdempotencyScope,
+    pub idempotency_burn: IdempotencyBurn,
     /// How many sessions stay in memory, the youngest; older ones go into the archive when nothing happens to
     /// them any more. The archive is `<state_file>.archive`, or a temporary file without a name.
     pub keep_sessions: usize,
@@ -102,6 +129,8 @@ impl Settings {
             timing: Timing::default(),
             balances: BTreeMap::new(),
             second_start: SecondStart::default(),
+            idempotency_scope: IdempotencyScope::default(),
+            idempotency_burn: IdempotencyBurn::default(),
             keep_sessions: KEEP_SESSIONS,
         }
     }

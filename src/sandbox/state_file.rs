@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
+use super::scalars::At;
 use super::world::State;
 use super::{Sandbox, SandboxError};
 
@@ -22,13 +23,14 @@ const SAVE_SHARE: u32 = 5;
 ///
 /// # Errors
 /// When the file cannot be read, or is not a state, or its archive cannot be used.
-pub fn load(path: &Path) -> Result<State, SandboxError> {
+pub fn load(path: &Path, now: At) -> Result<State, SandboxError> {
     let mut state: State = match std::fs::read(path) {
         Ok(bytes) => serde_json::from_slice(&bytes)
             .map_err(|source| SandboxError::StateUnreadable { path: path.to_owned(), source })?,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => State::default(),
         Err(source) => return Err(SandboxError::ReadFile { path: path.to_owned(), source }),
     };
+    state.used_keys.date(now);
     let archive = beside(path, ".archive");
     match state.archive.find(archive.clone()) {
         Ok(()) => Ok(state),

@@ -3,16 +3,17 @@
 //! from its steps is booked here. No RSA, and no I/O but that of the archive, a bounded piece at a time, so
 //! the lock is held for microseconds.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use super::archive::Archive;
 use super::code::Code;
+use super::idempotency::{KeyRules, UsedKeys};
 use super::ledger::{Event, Ledger, Page, What};
 use super::machine::{self, Direction, Effect, Funds, Input, Rules, WebhookKind};
-use super::scalars::{Amount, At, Digest, SessionId};
+use super::scalars::{Amount, At, SessionId};
 use super::session::Session;
 use super::sessions::Sessions;
 use super::settings::{SecondStart, Settings, Timing};
@@ -65,7 +66,8 @@ pub struct State {
     pub archive: Archive,
     pub deliveries: BTreeMap<u64, Delivery>,
     pub next_delivery: u64,
-    pub used_keys: HashSet<Digest>,
+    #[serde(default)]
+    pub used_keys: UsedKeys,
     pub ledger: Ledger,
 }
 
@@ -89,6 +91,7 @@ pub struct Constitution {
     second_start: SecondStart,
     balances: BTreeMap<String, i64>,
     projects: HashMap<Box<str>, Terms>,
+    pub(super) key_rules: KeyRules,
     keep_sessions: usize,
 }
 
@@ -104,6 +107,7 @@ impl Constitution {
             timing: settings.timing.clone(),
             second_start: settings.second_start,
             balances: settings.balances.clone(),
+            key_rules: KeyRules::of(settings),
             keep_sessions: settings.keep_sessions,
         }
     }
