@@ -69,6 +69,9 @@ pub struct Args {
     /// Sessions kept in memory; older ones go into a file beside the state file, or a temporary one
     #[arg(long, value_name = "N", default_value_t = KEEP_SESSIONS)]
     pub keep_sessions: usize,
+    /// Write a report on the whole run here at the end, as JSON; `-` is the standard output
+    #[arg(long, value_name = "PATH")]
+    pub report: Option<PathBuf>,
 }
 
 /// One `--project`.
@@ -154,6 +157,7 @@ impl TryFrom<Args> for Settings {
             idempotency_scope: args.idempotency_scope,
             idempotency_burn: args.idempotency_burn,
             keep_sessions: args.keep_sessions,
+            report: args.report,
         })
     }
 }

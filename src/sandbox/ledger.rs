@@ -136,6 +136,8 @@ pub struct Tally {
     pub confirms_accepted: u32,
     pub cancels_accepted: u32,
     pub paid_times: u32,
+    #[serde(default)]
+    pub keys: Vec<Box<str>>,
 }
 
 impl Tally {
@@ -146,6 +148,7 @@ impl Tally {
             confirms_accepted: page.confirms_accepted,
             cancels_accepted: page.cancels_accepted,
             paid_times: page.paid_times,
+            keys: page.keys.clone(),
         }
     }
 }

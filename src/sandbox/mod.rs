@@ -13,6 +13,7 @@ mod archive;
 mod args;
 mod calls;
 mod code;
+mod groups;
 mod http;
 mod idempotency;
 mod keys;
@@ -32,6 +33,7 @@ mod session;
 mod sessions;
 mod settings;
 mod state_file;
+mod survey;
 mod view;
 mod world;
 
@@ -67,6 +69,8 @@ pub enum SandboxError {
     Archive { path: PathBuf, source: std::io::Error },
     #[error("cannot write the state to {}", path.display())]
     WriteState { path: PathBuf, source: std::io::Error },
+    #[error("cannot make the report {}", path.display())]
+    Report { path: PathBuf, source: std::io::Error },
     #[error("the sandbox's signing key cannot be used: {reason}")]
     SigningKey { reason: String },
     #[error("the public key of project `{project}` cannot be used: {reason}")]
@@ -134,7 +138,8 @@ impl Sandbox {
 /// Runs `payoutd sandbox` until `shutdown`.
 ///
 /// # Errors
-/// When a key or the state cannot be read, the address cannot be had, or the state cannot be saved.
+/// When a key or the state cannot be read, the address cannot be had, or the state or the report cannot
+/// be written.
 pub async fn run(args: Args, shutdown: CancellationToken) -> Result<(), SandboxError> {
     let address = args.listen;
     let settings = Settings::try_from(args)?;
@@ -143,7 +148,8 @@ pub async fn run(args: Args, shutdown: CancellationToken) -> Result<(), SandboxE
     serve(settings, listener, shutdown).await
 }
 
-/// Serves on `listener` until `shutdown`; then stops at once, whatever is still due, and saves the state.
+/// Serves on `listener` until `shutdown`; then stops at once, whatever is still due, saves the state and
+/// writes the report.
 ///
 /// # Errors
 /// As for [`run`].
@@ -184,8 +190,20 @@ pub async fn serve(
     saver.join_all().await;
     // A connection may outlive its server for a moment; what it still asks for must not get lost unseen.
     sandbox.world().closed = true;
-    match &settings.state_file {
-        Some(path) => state_file::save_last(&sandbox, path).and(served),
-        None => served,
-    }
+    let saved = match &settings.state_file {
+        Some(path) => state_file::save_last(&sandbox, path),
+        None => Ok(()),
+    };
+    let reported = match settings.report {
+        Some(path) => report_to(sandbox, path).await,
+        None => Ok(()),
+    };
+    saved.and(reported).and(served)
+}
+
+async fn report_to(sandbox: Arc<Sandbox>, path: PathBuf) -> Result<(), SandboxError> {
+    let target = path.clone();
+    let written = tokio::task::spawn_blocking(move || survey::write(&sandbox, &target)).await;
+    let written = written.unwrap_or_else(|panic| Err(std::io::Error::other(panic)));
+    written.map_err(|source| SandboxError::Report { path, source })
 }

@@ -24,17 +24,19 @@ use super::pieces;
 use super::request::Method;
 use super::scalars::{At, SessionId};
 use super::scan::{Outline, Scan};
+use super::survey;
 use super::view::Shown;
 use super::world::World;
 
 pub fn routes() -> Router<Arc<Sandbox>> {
     Router::new()
+        .route("/_sandbox/report", get(survey::page))
         .route("/_sandbox/health", get(|| async { respond(StatusCode::OK, b"{\"status\":\"ok\"}".to_vec()) }))
         .route("/_sandbox/ledger", get(ledger))
         .route("/_sandbox/ledger/events", get(events))
 }
 
-const JSON: &str = "application/json";
+pub const JSON: &str = "application/json";
 
 async fn ledger(State(sandbox): State<Arc<Sandbox>>, parameters: Parameters) -> Response {
     match LedgerText::asked(&parameters) {
@@ -148,23 +150,23 @@ impl<'a> Line<'a> {
 
 /// The sums of one project, or of all.
 #[derive(Serialize)]
-struct Sums<'a> {
-    sessions: u64,
-    confirmed_sessions: u64,
-    paid_sessions: u64,
-    money: Vec<Money<'a>>,
-    calls: BTreeMap<Method, u64>,
-    refusals: BTreeMap<Code, u64>,
-    answers_lost: u64,
-    calls_broken: u64,
-    webhook_attempts: u64,
-    webhooks_delivered: u64,
-    webhooks_given_up: u64,
-    webhooks_under_way: usize,
+pub struct Sums<'a> {
+    pub sessions: u64,
+    pub confirmed_sessions: u64,
+    pub paid_sessions: u64,
+    pub money: Vec<Money<'a>>,
+    pub calls: BTreeMap<Method, u64>,
+    pub refusals: BTreeMap<Code, u64>,
+    pub answers_lost: u64,
+    pub calls_broken: u64,
+    pub webhook_attempts: u64,
+    pub webhooks_delivered: u64,
+    pub webhooks_given_up: u64,
+    pub webhooks_under_way: usize,
 }
 
 #[derive(Serialize)]
-struct Money<'a> {
+pub struct Money<'a> {
     project: &'a str,
     currency: &'a str,
     out: i128,
@@ -173,7 +175,8 @@ struct Money<'a> {
 }
 
 impl<'a> Sums<'a> {
-    fn of(world: &'a World, project: Option<&str>) -> Self {
+    #[must_use]
+    pub fn of(world: &'a World, project: Option<&str>) -> Self {
         let asked = |name: &str| project.is_none_or(|project| project == name);
         let mut sum = Totals::default();
         let mut money = Vec::new();

@@ -113,6 +113,8 @@ pub struct Settings {
     /// How many sessions stay in memory, the youngest; older ones go into the archive when nothing happens to
     /// them any more. The archive is `<state_file>.archive`, or a temporary file without a name.
     pub keep_sessions: usize,
+    /// Where the report on the whole run goes at the end; `-` is the standard output.
+    pub report: Option<PathBuf>,
 }
 
 /// Some tens of megabytes.
@@ -132,6 +134,7 @@ impl Settings {
             idempotency_scope: IdempotencyScope::default(),
             idempotency_burn: IdempotencyBurn::default(),
             keep_sessions: KEEP_SESSIONS,
+            report: None,
         }
     }
 }

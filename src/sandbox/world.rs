@@ -3,7 +3,7 @@
 //! from its steps is booked here. No RSA, and no I/O but that of the archive, a bounded piece at a time, so
 //! the lock is held for microseconds.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -116,6 +116,13 @@ impl Constitution {
     #[must_use]
     pub fn webhook_url(&self, project: &str) -> Option<Arc<str>> {
         self.projects.get(project).map(|terms| Arc::clone(&terms.webhook_url))
+    }
+
+    /// The projects whose payouts nobody needs to confirm.
+    #[must_use]
+    pub fn auto_confirmed(&self) -> HashSet<Box<str>> {
+        let auto = self.projects.iter().filter(|(_, terms)| terms.auto_confirm);
+        auto.map(|(project, _)| project.clone()).collect()
     }
 
     /// When the attempt after `failures` failed ones is due; `None` after the last one.

@@ -8,6 +8,7 @@ mod destinations;
 mod flow;
 mod ledger;
 mod refusals;
+mod report;
 mod restart;
 mod support;
 mod webhooks;
