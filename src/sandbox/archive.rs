@@ -185,6 +185,11 @@ impl Archive {
     }
 
     #[cfg(test)]
+    pub fn length(&self) -> u64 {
+        self.length
+    }
+
+    #[cfg(test)]
     pub fn entries(&self) -> usize {
         self.blocks.len() + self.strays.len()
     }

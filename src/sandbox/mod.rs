@@ -13,6 +13,7 @@ mod archive;
 mod args;
 mod calls;
 mod code;
+mod daily;
 mod groups;
 mod http;
 mod idempotency;

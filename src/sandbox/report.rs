@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use super::Sandbox;
 use super::calls::Answer;
 use super::code::Code;
+use super::daily;
 use super::http::respond;
 use super::ledger::{Event, Totals};
 use super::parameters::{Parameters, Refusal};
@@ -31,6 +32,7 @@ use super::world::World;
 pub fn routes() -> Router<Arc<Sandbox>> {
     Router::new()
         .route("/_sandbox/report", get(survey::page))
+        .route("/_sandbox/reports/payouts.csv", get(daily::page))
         .route("/_sandbox/health", get(|| async { respond(StatusCode::OK, b"{\"status\":\"ok\"}".to_vec()) }))
         .route("/_sandbox/ledger", get(ledger))
         .route("/_sandbox/ledger/events", get(events))

@@ -69,6 +69,11 @@ impl Scan {
         self.take(batch).map(Some)
     }
 
+    #[cfg(test)]
+    pub fn next_of(&mut self, world: &World) -> io::Result<Option<Vec<Outline>>> {
+        if self.at_end { Ok(None) } else { self.take(self.choose(world)).map(Some) }
+    }
+
     fn take(&mut self, batch: Batch) -> io::Result<Vec<Outline>> {
         let upto = batch.upto;
         let mut outlines = batch.read()?;
@@ -154,8 +159,8 @@ mod tests {
     use super::*;
 
     fn next(scan: &mut Scan, scene: &Scene) -> Vec<SessionId> {
-        let batch = scan.choose(&scene.world);
-        scan.take(batch).unwrap().iter().map(|outline| outline.session.id).collect()
+        let outlines = scan.next_of(&scene.world).unwrap().unwrap();
+        outlines.iter().map(|outline| outline.session.id).collect()
     }
 
     #[test]

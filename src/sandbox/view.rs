@@ -12,6 +12,12 @@ use super::session::{Card, Payout, Session, Stage, Version};
 /// The merchant's fee: one per cent, as in the documented examples.
 const FEE_DIVISOR: i64 = 100;
 
+/// What a payout costs on top, minor units.
+#[must_use]
+pub fn fee(amount: &Amount) -> i64 {
+    amount.minor / FEE_DIVISOR
+}
+
 /// Who looks: some destinations show one amount to the call that starts them and another one later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Look {
@@ -197,7 +203,7 @@ struct FeeAmount {
 
 impl Amounts {
     fn of(payout: &Payout) -> Self {
-        let amount = payout.amount.minor / FEE_DIVISOR;
+        let amount = fee(&payout.amount);
         Self { fee: Fee { merchant_fee: FeeAmount { amount, currency: payout.amount.currency.upper() } } }
     }
 }

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may; clippy does not see that its support is part of it")]
 
 mod archive;
+mod daily;
 mod destinations;
 mod flow;
 mod ledger;
