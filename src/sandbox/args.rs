@@ -10,7 +10,8 @@ use super::code::{Code, HttpStatuses};
 use super::faults::Scenario;
 use super::request::Method;
 use super::settings::{
-    ConfirmShows, DeclinedSession, Project, SecondStart, Settings, Timing, WebhookVersion,
+    ConfirmShows, DeclinedSession, IdempotencyBurn, IdempotencyScope, KEEP_SESSIONS, Project, SecondStart,
+    Settings, Timing, WebhookVersion,
 };
 
 /// Runs a fake Pike.
@@ -52,7 +53,10 @@ pub struct Args {
     /// How long a webhook's answer is waited for
     #[arg(long, default_value = "10s", value_parser = humantime::parse_duration)]
     pub webhook_timeout: Duration,
-    /// Divides the confirmation window and the webhook retry intervals
+    /// How long a used idempotency key is remembered
+    #[arg(long, default_value = "24h", value_parser = humantime::parse_duration)]
+    pub idempotency_lifetime: Duration,
+    /// Divides the confirmation window, the webhook retry intervals and the life of idempotency keys
     #[arg(long, default_value = "1.0", value_parser = parse_factor)]
     pub clock_factor: f64,
     /// Prefunding per currency (repeatable): CUR=MINOR; a currency not named is unlimited
@@ -82,6 +86,18 @@ pub struct Args {
     /// Where the dice of faults start, unless the scenario says
     #[arg(long)]
     pub seed: Option<u64>,
+    /// Where an idempotency key can be used once
+    #[arg(long, value_enum, default_value_t = IdempotencyScope::Method)]
+    pub idempotency_scope: IdempotencyScope,
+    /// Which calls use their idempotency key up
+    #[arg(long, value_enum, default_value_t = IdempotencyBurn::Always)]
+    pub idempotency_burn: IdempotencyBurn,
+    /// Sessions kept in memory; older ones go into a file beside the state file, or a temporary one
+    #[arg(long, value_name = "N", default_value_t = KEEP_SESSIONS)]
+    pub keep_sessions: usize,
+    /// Write a report on the whole run here at the end, as JSON; `-` is the standard output
+    #[arg(long, value_name = "PATH")]
+    pub report: Option<PathBuf>,
 }
 
 /// One `--project`.
@@ -205,6 +221,7 @@ impl TryFrom<Args> for Settings {
                 confirm_window: args.confirm_window,
                 webhook_retry: args.webhook_retry,
                 webhook_timeout: args.webhook_timeout,
+                idempotency_lifetime: args.idempotency_lifetime,
                 clock_factor: args.clock_factor,
             },
             balances: args.balances.into_iter().collect(),
@@ -215,6 +232,10 @@ impl TryFrom<Args> for Settings {
             start_alias: args.start_alias,
             http_statuses,
             scenario,
+            idempotency_scope: args.idempotency_scope,
+            idempotency_burn: args.idempotency_burn,
+            keep_sessions: args.keep_sessions,
+            report: args.report,
         })
     }
 }
@@ -244,7 +265,8 @@ mod tests {
                     submerchants=a|b,submerchant_required,deny=session/init/payout \
                     --http-status all=400 --http-status authorization_error=403 \
                     --signing-key s.pem --webhook-retry 0s,1s --balance rub=500 --clock-factor 60 \
-                    --second-start add";
+                    --second-start add --keep-sessions 7 --idempotency-lifetime 1h \
+                    --idempotency-scope global --idempotency-burn accepted";
         let args = <Line as clap::Parser>::try_parse_from(line.split_whitespace()).unwrap().args;
         assert_eq!(args.projects[0].webhook, "http://h/w?a=b");
         assert!(args.projects[0].auto_confirm);
@@ -254,6 +276,9 @@ mod tests {
         assert_eq!(args.http_statuses, [(None, 400), (Some(Code::AuthorizationError), 403)]);
         assert_eq!(args.projects[0].submerchants, ["a", "b"]);
         assert_eq!(args.projects[0].denied, [Method::InitPayout]);
+        assert_eq!((args.keep_sessions, args.idempotency_lifetime), (7, Duration::from_secs(3_600)));
+        assert_eq!(args.idempotency_scope, IdempotencyScope::Global);
+        assert_eq!(args.idempotency_burn, IdempotencyBurn::Accepted);
         assert_eq!(args.confirm_window, Timing::default().confirm_window);
     }
 

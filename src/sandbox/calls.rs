@@ -35,18 +35,34 @@ pub struct Answer {
 /// What a call came to: the session it was about, when there is one, and the verdict.
 struct Done {
     session: Option<SessionId>,
+    /// The session as the archive has it, for a call that only looks.
+    copy: Option<Box<Record>>,
     verdict: Verdict,
 }
 
 impl Done {
+    fn new(session: Option<SessionId>, verdict: Verdict) -> Self {
+        Self { session, copy: None, verdict }
+    }
+
     fn refused(session: Option<SessionId>, code: Code) -> Self {
-        Self { session, verdict: Verdict::Refused(code) }
+        Self::new(session, Verdict::Refused(code))
     }
 
     fn of(session: SessionId, result: Result<(), Code>) -> Self {
-        let verdict = result.map_or_else(Verdict::Refused, |()| Verdict::Accepted);
-        Self { session: Some(session), verdict }
+        Self::new(Some(session), result.map_or_else(Verdict::Refused, |()| Verdict::Accepted))
     }
+}
+
+/// The session that a call names.
+pub(super) enum Named {
+    Here(SessionId),
+    /// Archived; this is a copy.
+    Archived(Box<Record>),
+    /// There is none, or it is not the caller's own.
+    Nobodys,
+    /// The archive could not be read.
+    Unreadable,
 }
 
 impl World {
@@ -73,16 +89,14 @@ impl World {
         if self.closed {
             return (self.refusal(Code::InternalError), None);
         }
-        let key = arrival
-            .idempotency_key
-            .map(|key| Digest::of_parts(&[arrival.project, arrival.method.path(), key]));
+        let rules = self.constitution.key_rules;
+        let key = arrival.idempotency_key.map(|key| rules.key(arrival.project, arrival.method, key));
         let done = if let Err(code) = self.admit(arrival) {
             Done::refused(None, code)
         } else if strike.is_some_and(|strike| strike.kind.prevents()) {
-            let session = request.ok().and_then(|request| self.session_of(arrival, &request));
-            Done { session, verdict: Verdict::Broken }
-        } else if key.is_some_and(|key| self.state.used_keys.contains(&key)) {
-            let session = request.ok().and_then(|request| self.session_of(arrival, &request));
+            Done::new(self.session_of(arrival, request.as_ref().ok()), Verdict::Broken)
+        } else if key.is_some_and(|key| self.state.used_keys.holds(key, &rules, now)) {
+            let session = self.session_of(arrival, request.as_ref().ok());
             Done::refused(session, Code::IdempotencyKeyAlreadyExists)
         } else {
             match request {
@@ -90,11 +104,13 @@ impl World {
                 Err(code) => Done::refused(None, code),
             }
         };
-        // A call that broke without effect has not used its key either.
-        if done.verdict != Verdict::Broken {
-            self.state.used_keys.extend(key);
+        if let Some(key) = key.filter(|_| rules.is_burnt_by(done.verdict)) {
+            self.state.used_keys.use_up(key, now);
         }
-        (self.conclude(arrival, &done, strike, now), done.session)
+        let answer = self.conclude(arrival, &done, strike, now);
+        // Not before: until here a session in use stays in memory.
+        self.make_room();
+        (answer, done.session)
     }
 
     /// What the project may do at all.
@@ -110,22 +126,55 @@ impl World {
         Ok(())
     }
 
-    /// The session the call names, if it exists and is the caller's own.
-    pub(super) fn session_of(&self, arrival: Arrival<'_>, request: &Request) -> Option<SessionId> {
-        let id = request.session?;
-        let record = self.state.sessions.get(&id)?;
-        (*record.session.project == *arrival.project).then_some(id)
+    /// The session the call names. It comes back from the archive, unless the call only looks.
+    pub(super) fn named(&mut self, arrival: Arrival<'_>, request: &Request) -> Named {
+        let Some(id) = request.session else { return Named::Nobodys };
+        let is_own = |record: &Record| *record.session.project == *arrival.project;
+        if let Some(record) = self.state.sessions.get(&id) {
+            return if is_own(record) { Named::Here(id) } else { Named::Nobodys };
+        }
+        match self.state.archive.read(id) {
+            Ok(Some(record)) if is_own(&record) => {
+                if arrival.method == Method::Status {
+                    return Named::Archived(Box::new(record));
+                }
+                self.take_back(record);
+                Named::Here(id)
+            }
+            Ok(Some(_) | None) => Named::Nobodys,
+            Err(error) => {
+                tracing::warn!(%error, session = %id, "could not read a session from the archive");
+                Named::Unreadable
+            }
+        }
+    }
+
+    /// The session the call names, if it is in memory.
+    fn session_of(&mut self, arrival: Arrival<'_>, request: Option<&Request>) -> Option<SessionId> {
+        match self.named(arrival, request?) {
+            Named::Here(id) => Some(id),
+            Named::Archived(_) | Named::Nobodys | Named::Unreadable => None,
+        }
     }
 
     fn perform(&mut self, arrival: Arrival<'_>, request: Request, strike: Option<&Strike>, now: At) -> Done {
-        let session = self.session_of(arrival, &request);
+        let session = match self.named(arrival, &request) {
+            Named::Here(id) => Some(id),
+            // Nothing is due for it, so it is as it was. The look is booked as a call that belongs to no
+            // session: it changes nothing, and to write it on the session's page would bring the page back.
+            Named::Archived(copy) => {
+                return Done { session: None, copy: Some(copy), verdict: Verdict::Accepted };
+            }
+            Named::Nobodys => None,
+            Named::Unreadable => return Done::new(None, Verdict::Broken),
+        };
         session.into_iter().for_each(|id| self.catch_up(id, now));
         let order = request.order;
         match (arrival.method, session) {
             (Method::Create, _) => {
                 let id = SessionId::fresh();
                 self.enter(Session::created(id, arrival.project, arrival.version, order, now));
-                Done { session: Some(id), verdict: Verdict::Accepted }
+                Done::of(id, Ok(()))
             }
             (Method::InitPayout, _) => self.init(arrival, order, strike, now),
             (Method::StartPayout, Some(id)) => {
@@ -156,14 +205,11 @@ impl World {
     /// Create and start in one; when the start is refused there is no session either.
     fn init(&mut self, arrival: Arrival<'_>, order: Order, strike: Option<&Strike>, now: At) -> Done {
         let id = SessionId::fresh();
-        let session = Session::created(id, arrival.project, arrival.version, Order::default(), now);
-        self.enter(session);
+        self.enter(Session::created(id, arrival.project, arrival.version, Order::default(), now));
         match self.start(id, arrival.version, order, strike, now) {
             Ok(()) => Done::of(id, Ok(())),
             Err(code) => {
-                self.state.sessions.remove(&id);
-                // It was the last to be entered.
-                self.state.ledger.eventful.pop_back();
+                self.state.sessions.withdraw();
                 self.state.ledger.totals_of(arrival.project).sessions -= 1;
                 Done::refused(None, code)
             }
@@ -171,13 +217,8 @@ impl World {
     }
 
     fn enter(&mut self, session: Session) {
-        let id = session.id;
         self.state.ledger.totals_of(&session.project).sessions += 1;
-        self.state.sessions.insert(id, Record { session, page: Page::default() });
-        let make_room = self.state.ledger.enter(id);
-        if let Some(record) = make_room.and_then(|oldest| self.state.sessions.get_mut(&oldest)) {
-            record.page.forget_events();
-        }
+        self.state.sessions.enter(Record::new(session));
     }
 
     fn start(
@@ -211,7 +252,7 @@ impl World {
     }
 
     fn count_confirm(&mut self, id: SessionId) {
-        let Some(Record { session, page }) = self.state.sessions.get_mut(&id) else { return };
+        let Some(Record { session, page, .. }) = self.state.sessions.get_mut(&id) else { return };
         let first = page.confirms_accepted == 0;
         page.confirms_accepted += 1;
         self.state.ledger.totals_of(&session.project).confirmed_sessions += u64::from(first);
@@ -227,7 +268,7 @@ impl World {
         let lost = loses && done.verdict == Verdict::Accepted;
         let verdict = if lost { Verdict::AnswerLost } else { done.verdict };
         self.book(arrival, done.session, verdict, strike, now);
-        let record = done.session.and_then(|id| self.state.sessions.get(&id));
+        let record = done.session.and_then(|id| self.state.sessions.get(&id)).or(done.copy.as_deref());
         match (done.verdict, record) {
             (Verdict::Accepted, Some(record)) => {
                 let body = self.constitution.shown(&record.session, arrival, strike);
@@ -261,9 +302,14 @@ impl World {
             totals.count_fault(strike.kind);
             What::Fault { fault: strike.kind }
         });
+        let mut record = session.and_then(|id| self.state.sessions.get_mut(&id));
+        if let (Some(record), Some(key)) = (&mut record, idempotency_key.filter(|_| method != Method::Status))
+        {
+            record.page.note_key(key);
+        }
         for what in [Some(request), fault].into_iter().flatten() {
             let event = Event { at: now, what };
-            match session.and_then(|id| self.state.sessions.get_mut(&id)) {
+            match &mut record {
                 Some(record) => record.page.append(event),
                 None => self.state.ledger.append_loose(event),
             }

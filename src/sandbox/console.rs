@@ -114,7 +114,7 @@ impl<'a> Row<'a> {
 /// The youngest sessions that are in memory.
 async fn list(State(sandbox): State<Arc<Sandbox>>, Query(wanted): Query<Wanted>) -> Response {
     let world = sandbox.world();
-    let mut sessions: Vec<_> = world.state.sessions.values().map(|record| &record.session).collect();
+    let mut sessions: Vec<_> = world.state.sessions.iter().map(|(_, record)| &record.session).collect();
     sessions.retain(|session| wanted.includes(session));
     sessions.sort_unstable_by_key(|session| Reverse(session.id));
     sessions.truncate(wanted.limit.unwrap_or(LISTED.0).min(LISTED.1));
@@ -126,8 +126,10 @@ async fn list(State(sandbox): State<Arc<Sandbox>>, Query(wanted): Query<Wanted>)
 /// One session, as `session/status` shows it in the version of its start.
 async fn show(State(sandbox): State<Arc<Sandbox>>, Path(id): Path<String>) -> Response {
     let world = sandbox.world();
-    let record = SessionId::parse(&id).and_then(|id| world.state.sessions.get(&id));
-    let Some(record) = record else {
+    let id = SessionId::parse(&id);
+    let archived = id.and_then(|id| world.state.archive.read(id).ok().flatten());
+    let here = id.and_then(|id| world.state.sessions.get(&id));
+    let Some(record) = here.or(archived.as_ref()) else {
         return respond(StatusCode::NOT_FOUND, view::explained(Code::InvalidRequest, "no such session"));
     };
     let version = record.session.version;

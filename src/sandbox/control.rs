@@ -130,7 +130,7 @@ async fn act(
         (_, _) => return refuse(&format!("`{action}` is not an action; there are {ACTIONS}")),
     };
     let mut world = sandbox.world();
-    let known = SessionId::parse(&id).filter(|id| world.state.sessions.contains_key(id));
+    let known = SessionId::parse(&id).filter(|id| world.recall(*id));
     let Some(id) = known else {
         return respond(StatusCode::NOT_FOUND, view::explained(Code::InvalidRequest, "no such session"));
     };

@@ -10,17 +10,17 @@ use super::code::Code;
 use super::faults::FaultKind;
 use super::machine::{Direction, WebhookKind};
 use super::request::Method;
-use super::scalars::{Amount, At, Digest, PayoutId, SessionId};
+use super::scalars::{Amount, At, Digest, PayoutId};
 use super::session::{PayoutStatus, SessionStatus};
 
 /// Raw events kept of one session: some ten belong to a payout, the rest is for retries and polling.
 pub const EVENTS_PER_SESSION: usize = 200;
-/// Sessions whose raw events are kept, the youngest ones; about 100 MB at ten events each.
-pub const SESSIONS_WITH_EVENTS: usize = 50_000;
 /// Raw events kept of calls that belong to no session, the youngest ones.
 pub const LOOSE_EVENTS: usize = 10_000;
 /// Characters kept of an idempotency key and of a submerchant.
 const KEY_LENGTH: usize = 64;
+/// Idempotency keys kept of one session: three belong to a payout, the rest is for those made anew.
+pub const KEYS_PER_SESSION: usize = 16;
 
 /// What came of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -97,10 +97,13 @@ impl What {
         idempotency_key: Option<&str>,
         submerchant: Option<&str>,
     ) -> Self {
-        let cut = |text: Option<&str>| text.map(|text| text.chars().take(KEY_LENGTH).collect());
-        let (idempotency_key, submerchant) = (cut(idempotency_key), cut(submerchant));
+        let (idempotency_key, submerchant) = (idempotency_key.map(cut), submerchant.map(cut));
         Self::Request { project: project.into(), method, body_sha256, verdict, idempotency_key, submerchant }
     }
+}
+
+fn cut(key: &str) -> Box<str> {
+    key.chars().take(KEY_LENGTH).collect()
 }
 
 /// The page of one session.
@@ -112,11 +115,23 @@ pub struct Page {
     pub paid_times: u32,
     #[serde(default)]
     pub webhook_attempts: u32,
+    /// The idempotency keys that it was called with, but for looks.
+    #[serde(default)]
+    pub keys: Vec<Box<str>>,
     pub events: Vec<Event>,
     pub events_dropped: u64,
 }
 
 impl Page {
+    /// Remembers an idempotency key once, cut to a bounded length; when there are too many, the later ones
+    /// are in the raw events only.
+    pub fn note_key(&mut self, key: &str) {
+        let key = cut(key);
+        if self.keys.len() < KEYS_PER_SESSION && !self.keys.contains(&key) {
+            self.keys.push(key);
+        }
+    }
+
     /// Adds an entry, or counts it when the page is full.
     pub fn append(&mut self, event: Event) {
         if self.events.len() < EVENTS_PER_SESSION {
@@ -125,11 +140,29 @@ impl Page {
             self.events_dropped += 1;
         }
     }
+}
 
-    /// Gives the raw events up; the counts stay.
-    pub fn forget_events(&mut self) {
-        self.events_dropped += u64::try_from(self.events.len()).unwrap_or(u64::MAX);
-        self.events = Vec::new();
+/// A page without its raw events.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Tally {
+    pub starts: u32,
+    pub confirms_accepted: u32,
+    pub cancels_accepted: u32,
+    pub paid_times: u32,
+    #[serde(default)]
+    pub keys: Vec<Box<str>>,
+}
+
+impl Tally {
+    #[must_use]
+    pub fn of(page: &Page) -> Self {
+        Self {
+            starts: page.starts,
+            confirms_accepted: page.confirms_accepted,
+            cancels_accepted: page.cancels_accepted,
+            paid_times: page.paid_times,
+            keys: page.keys.clone(),
+        }
     }
 }
 
@@ -233,8 +266,6 @@ pub struct Ledger {
     /// Calls that belong to no session.
     pub loose: VecDeque<Event>,
     pub loose_dropped: u64,
-    /// Sessions with raw events, oldest first.
-    pub eventful: VecDeque<SessionId>,
 }
 
 impl Ledger {
@@ -253,12 +284,6 @@ impl Ledger {
             self.loose_dropped += 1;
         }
         self.loose.push_back(event);
-    }
-
-    /// Enters a new session; returns the one whose raw events must go to make room.
-    pub fn enter(&mut self, session: SessionId) -> Option<SessionId> {
-        self.eventful.push_back(session);
-        if self.eventful.len() > SESSIONS_WITH_EVENTS { self.eventful.pop_front() } else { None }
     }
 }
 
@@ -283,20 +308,19 @@ mod tests {
         let mut page = Page::default();
         (0..EVENTS_PER_SESSION + 3).for_each(|_| page.append(event()));
         assert_eq!((page.events.len(), page.events_dropped), (EVENTS_PER_SESSION, 3));
-        page.forget_events();
-        assert_eq!(page.events_dropped, 203);
         let mut ledger = Ledger::default();
         (0..LOOSE_EVENTS + 2).for_each(|_| ledger.append_loose(event()));
         assert_eq!((ledger.loose.len(), ledger.loose_dropped), (LOOSE_EVENTS, 2));
-        let first = SessionId::fresh();
-        assert_eq!(ledger.enter(first), None);
-        let pushed_out = (0..SESSIONS_WITH_EVENTS).find_map(|_| ledger.enter(SessionId::fresh()));
-        assert_eq!(pushed_out, Some(first));
     }
 
     #[test]
     fn a_long_key_is_cut() {
         let What::Request { idempotency_key: Some(key), .. } = event().what else { panic!("a request") };
         assert_eq!(key.len(), KEY_LENGTH);
+        let mut page = Page::default();
+        (0..99).for_each(|n| page.note_key(&format!("{}{n}", "k".repeat(KEY_LENGTH))));
+        assert_eq!(page.keys, [key]);
+        (0..99).for_each(|n| page.note_key(&format!("{n}")));
+        assert_eq!(page.keys.len(), KEYS_PER_SESSION);
     }
 }

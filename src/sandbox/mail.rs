@@ -76,7 +76,7 @@ impl World {
         let Strike { kind, figures } = strike;
         let (id, now) = (delivery.session, delivery.born);
         self.state.ledger.totals_of(&delivery.project).count_fault(*kind);
-        if let Some(Record { session, page }) = self.state.sessions.get_mut(&id) {
+        if let Some(Record { session, page, .. }) = self.state.sessions.get_mut(&id) {
             page.append(Event { at: now, what: What::Fault { fault: *kind } });
             session.struck |= own;
         }
@@ -128,6 +128,7 @@ impl World {
         let number = self.state.next_delivery;
         self.state.next_delivery += 1;
         self.agenda.insert((due, Job::Delivery(number)));
+        self.state.sessions.letter_sent(delivery.session);
         self.state.deliveries.insert(number, delivery);
         Some(number)
     }

@@ -3,34 +3,46 @@
 //!
 //! Reading order: `http` (who calls) → `request` (what they want) → `calls` (what it does) → `machine` (what
 //! may follow what; pure) → `world` (books what follows) → `post` (time and webhooks) → `report` (the truth).
-//! `magic` is the table of destinations, `tokens` what names them, with the methods about that. Everything is
-//! kept in memory, and in `state_file` when asked to.
+//! `magic` is the table of destinations, `tokens` what names them, with the methods about that; `faults` are
+//! the troubles on command. What is young or under way is in memory (`sessions`), the rest in the `archive`;
+//! both survive a restart by `state_file` when asked to.
 //!
 //! The sandbox is the oracle of the safety tests, so it shares no code with the client or the webhook
 //! receiver: a mistake on one side must show on the other.
 
 mod accept;
+mod archive;
 mod args;
 mod calls;
 mod code;
 mod console;
 mod control;
+mod daily;
 mod echo;
 mod faults;
+mod groups;
 mod http;
+mod idempotency;
 mod keys;
 mod ledger;
 mod machine;
 mod magic;
 mod mail;
+mod parameters;
+mod pieces;
 mod post;
 mod report;
 mod request;
 mod scalars;
+mod scan;
+#[cfg(test)]
+mod scene;
 mod session;
+mod sessions;
 mod settings;
 mod state_file;
 mod strikes;
+mod survey;
 mod tokens;
 mod view;
 mod wire;
@@ -50,7 +62,10 @@ pub use args::{Args, ProjectSpec};
 pub use code::{Code, HttpStatuses};
 pub use faults::{Rule, Scenario};
 pub use request::Method;
-pub use settings::{ConfirmShows, DeclinedSession, Project, SecondStart, Settings, Timing, WebhookVersion};
+pub use settings::{
+    ConfirmShows, DeclinedSession, IdempotencyBurn, IdempotencyScope, Project, SecondStart, Settings, Timing,
+    WebhookVersion,
+};
 
 use crate::clock::Clock;
 use faults::Book;
@@ -72,8 +87,12 @@ pub enum SandboxError {
     ReadFile { path: PathBuf, source: std::io::Error },
     #[error("the state in {} cannot be understood", path.display())]
     StateUnreadable { path: PathBuf, source: serde_json::Error },
+    #[error("cannot use the archive {}", path.display())]
+    Archive { path: PathBuf, source: std::io::Error },
     #[error("cannot write the state to {}", path.display())]
     WriteState { path: PathBuf, source: std::io::Error },
+    #[error("cannot make the report {}", path.display())]
+    Report { path: PathBuf, source: std::io::Error },
     #[error("the sandbox's signing key cannot be used: {reason}")]
     SigningKey { reason: String },
     #[error("the public key of project `{project}` cannot be used: {reason}")]
@@ -148,7 +167,8 @@ impl Sandbox {
 /// Runs `payoutd sandbox` until `shutdown`.
 ///
 /// # Errors
-/// When a key or the state cannot be read, the address cannot be had, or the state cannot be saved.
+/// When a key or the state cannot be read, the address cannot be had, or the state or the report cannot
+/// be written.
 pub async fn run(args: Args, shutdown: CancellationToken) -> Result<(), SandboxError> {
     let address = args.listen;
     let settings = Settings::try_from(args)?;
@@ -157,7 +177,8 @@ pub async fn run(args: Args, shutdown: CancellationToken) -> Result<(), SandboxE
     serve(settings, listener, shutdown).await
 }
 
-/// Serves on `listener` until `shutdown`; then stops at once, whatever is still due, and saves the state.
+/// Serves on `listener` until `shutdown`; then stops at once, whatever is still due, saves the state and
+/// writes the report.
 ///
 /// # Errors
 /// As for [`run`].
@@ -166,7 +187,10 @@ pub async fn serve(
     listener: TcpListener,
     shutdown: CancellationToken,
 ) -> Result<(), SandboxError> {
-    let state = settings.state_file.as_deref().map(state_file::load).transpose()?.unwrap_or_default();
+    let state = match settings.state_file.as_deref() {
+        Some(path) => state_file::load(path, At::from(Clock.now()))?,
+        None => State::default(),
+    };
     let client = post::webhook_client(&settings.timing).map_err(SandboxError::WebhookClient)?;
     let sandbox = Arc::new(Sandbox::new(&settings, state)?);
 
@@ -187,8 +211,20 @@ pub async fn serve(
     saver.join_all().await;
     // A connection may outlive its server for a moment; what it still asks for must not get lost unseen.
     sandbox.world().closed = true;
-    match &settings.state_file {
+    let saved = match &settings.state_file {
         Some(path) => state_file::save_last(&sandbox, path),
         None => Ok(()),
-    }
+    };
+    let reported = match settings.report {
+        Some(path) => report_to(sandbox, path).await,
+        None => Ok(()),
+    };
+    saved.and(reported)
+}
+
+async fn report_to(sandbox: Arc<Sandbox>, path: PathBuf) -> Result<(), SandboxError> {
+    let target = path.clone();
+    let written = tokio::task::spawn_blocking(move || survey::write(&sandbox, &target)).await;
+    let written = written.unwrap_or_else(|panic| Err(std::io::Error::other(panic)));
+    written.map_err(|source| SandboxError::Report { path, source })
 }

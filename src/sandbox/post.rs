@@ -100,7 +100,7 @@ impl World {
             Some(_) | None => {
                 totals.webhooks_delivered += u64::from(delivered);
                 totals.webhooks_given_up += u64::from(!delivered);
-                self.state.deliveries.remove(&id);
+                self.end_delivery(id);
             }
         }
     }

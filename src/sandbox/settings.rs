@@ -82,6 +82,28 @@ pub enum SecondStart {
     Add,
 }
 
+/// What an idempotency key is about: where it can be used once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum IdempotencyScope {
+    /// One method of one project.
+    #[default]
+    Method,
+    /// One project.
+    Project,
+    /// The whole sandbox.
+    Global,
+}
+
+/// Which calls use their idempotency key up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum IdempotencyBurn {
+    /// Refused ones too.
+    #[default]
+    Always,
+    /// Only those that had an effect.
+    Accepted,
+}
+
 /// How long things take.
 #[derive(Clone, Debug)]
 pub struct Timing {
@@ -97,7 +119,9 @@ pub struct Timing {
     pub webhook_retry: Vec<Duration>,
     /// How long a webhook's answer is waited for.
     pub webhook_timeout: Duration,
-    /// Divides `confirm_window` and `webhook_retry`; must be a positive number.
+    /// How long a used idempotency key is remembered.
+    pub idempotency_lifetime: Duration,
+    /// Divides `confirm_window`, `webhook_retry` and `idempotency_lifetime`; must be a positive number.
     pub clock_factor: f64,
 }
 
@@ -110,6 +134,7 @@ impl Default for Timing {
             confirm_window: Duration::from_secs(240 * 60),
             webhook_retry: [0, 15, 45, 120, 300, 720, 1620].map(Duration::from_secs).to_vec(),
             webhook_timeout: Duration::from_secs(10),
+            idempotency_lifetime: Duration::from_secs(24 * 60 * 60),
             clock_factor: 1.0,
         }
     }
@@ -143,7 +168,17 @@ pub struct Settings {
     pub http_statuses: HttpStatuses,
     /// Faults from the start on.
     pub scenario: Scenario,
+    pub idempotency_scope: IdempotencyScope,
+    pub idempotency_burn: IdempotencyBurn,
+    /// How many sessions stay in memory, the youngest; older ones go into the archive when nothing happens to
+    /// them any more. The archive is `<state_file>.archive`, or a temporary file without a name.
+    pub keep_sessions: usize,
+    /// Where the report on the whole run goes at the end; `-` is the standard output.
+    pub report: Option<PathBuf>,
 }
+
+/// Some tens of megabytes.
+pub(super) const KEEP_SESSIONS: usize = 10_000;
 
 impl Settings {
     /// Default timing, unlimited balances, no state file.
@@ -162,6 +197,10 @@ impl Settings {
             start_alias: false,
             http_statuses: HttpStatuses::default(),
             scenario: Scenario::default(),
+            idempotency_scope: IdempotencyScope::default(),
+            idempotency_burn: IdempotencyBurn::default(),
+            keep_sessions: KEEP_SESSIONS,
+            report: None,
         }
     }
 }

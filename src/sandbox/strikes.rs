@@ -3,7 +3,7 @@
 
 use serde_json::value::RawValue;
 
-use super::calls::Arrival;
+use super::calls::{Arrival, Named};
 use super::faults::{FaultKind, Occasion, Of, Point, Strike};
 use super::magic::Magic;
 use super::request::{Method, Request};
@@ -19,22 +19,23 @@ impl World {
         request: Option<&Request>,
         asked: Option<Strike>,
     ) -> Option<Strike> {
+        let named = request.map(|request| self.named(arrival, request));
+        let (id, ended) = match named {
+            Some(Named::Here(id)) => {
+                (Some(id), self.state.sessions.get(&id).is_some_and(|record| record.session.is_final()))
+            }
+            Some(Named::Archived(record)) => (None, record.session.is_final()),
+            Some(Named::Nobodys | Named::Unreadable) | None => (None, false),
+        };
         let strike = match asked.filter(|strike| strike.kind.can_strike(Of::Call(arrival.method))) {
             Some(strike) => Some(strike),
             None => {
-                let id = request.and_then(|request| self.session_of(arrival, request));
                 let own = request.and_then(|request| self.own_strike(arrival, request, id));
                 own.or_else(|| self.thrown(arrival, request, id))
             }
         };
-        strike.filter(|strike| {
-            // Nothing goes back that has not been somewhere.
-            strike.kind != FaultKind::StatusBackwards
-                || request.is_some_and(|request| {
-                    let record = request.session.and_then(|id| self.state.sessions.get(&id));
-                    record.is_some_and(|record| record.session.is_final())
-                })
-        })
+        // Nothing goes back that has not been somewhere.
+        strike.filter(|strike| strike.kind != FaultKind::StatusBackwards || ended)
     }
 
     /// The fault in the story of the destination, once in a session's life.

@@ -13,6 +13,12 @@ use super::settings::ConfirmShows;
 /// The merchant's fee: one per cent, as in the documented examples.
 const FEE_DIVISOR: i64 = 100;
 
+/// What a payout costs on top, minor units.
+#[must_use]
+pub fn fee(amount: &Amount) -> i64 {
+    amount.minor / FEE_DIVISOR
+}
+
 /// Who looks: some destinations show one amount to the call that starts them and another one later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Look {
@@ -38,19 +44,23 @@ pub fn answer(session: &Session, version: Version, look: Look) -> Vec<u8> {
 /// The answer to a call that was refused.
 #[must_use]
 pub fn refusal(code: Code) -> Vec<u8> {
-    #[derive(Serialize)]
-    struct Body {
-        status: &'static str,
-        error: ErrorView,
-    }
-    to_json(&Body { status: "error", error: ErrorView(code) })
+    explained(code, code.description())
 }
 
-/// A refusal that says more than its code.
+/// The same with a description of its own.
 #[must_use]
 pub fn explained(code: Code, description: &str) -> Vec<u8> {
-    let error = serde_json::json!({ "code": code.name(), "description": description });
-    to_json(&serde_json::json!({ "status": "error", "error": error }))
+    #[derive(Serialize)]
+    struct Body<'a> {
+        status: &'static str,
+        error: Said<'a>,
+    }
+    #[derive(Serialize)]
+    struct Said<'a> {
+        code: &'static str,
+        description: &'a str,
+    }
+    to_json(&Body { status: "error", error: Said { code: code.name(), description } })
 }
 
 /// A webhook's body.
@@ -203,7 +213,7 @@ struct FeeAmount {
 
 impl Amounts {
     fn of(payout: &Payout) -> Self {
-        let amount = payout.amount.minor / FEE_DIVISOR;
+        let amount = fee(&payout.amount);
         Self { fee: Fee { merchant_fee: FeeAmount { amount, currency: payout.amount.currency.upper() } } }
     }
 }

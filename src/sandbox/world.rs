@@ -1,29 +1,49 @@
 //! Everything the sandbox knows, behind one lock: sessions, webhooks under way, used idempotency keys, the
 //! ledger, and the agenda of what is due. Calls and the passing of time go through `machine`; what follows
-//! from its steps is booked here. No I/O and no RSA, so the lock is held for microseconds.
+//! from its steps is booked here. No RSA, and no I/O but that of the archive, a bounded piece at a time, so
+//! the lock is held for microseconds.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::archive::Archive;
 use super::code::{Code, HttpStatuses};
 use super::faults::{Book, Seal};
+use super::idempotency::{KeyRules, UsedKeys};
 use super::ledger::{Event, Ledger, Page, What};
 use super::machine::{self, Direction, Effect, Funds, Input, Rules, WebhookKind};
 use super::request::Method;
-use super::scalars::{Amount, At, Digest, SessionId};
+use super::scalars::{Amount, At, SessionId};
 use super::session::Session;
+use super::sessions::Sessions;
 use super::settings::{
     ConfirmShows, DeclinedSession, Project, SecondStart, Settings, Timing, WebhookVersion,
 };
 use super::tokens;
 
 /// A session with its page in the ledger.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Record {
     pub session: Session,
     pub page: Page,
+    /// Webhooks under way.
+    #[serde(skip)]
+    pub letters: u32,
+}
+
+impl Record {
+    #[must_use]
+    pub fn new(session: Session) -> Self {
+        Self { session, page: Page::default(), letters: 0 }
+    }
+
+    /// Nothing happens to it any more unless someone calls.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        self.letters == 0 && self.session.next_due().is_none()
+    }
 }
 
 /// A webhook under way.
@@ -46,10 +66,14 @@ pub struct Delivery {
 /// What survives a restart.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct State {
-    pub sessions: HashMap<SessionId, Record>,
+    /// Those in memory; the rest is in the archive.
+    pub sessions: Sessions,
+    #[serde(default)]
+    pub archive: Archive,
     pub deliveries: BTreeMap<u64, Delivery>,
     pub next_delivery: u64,
-    pub used_keys: HashSet<Digest>,
+    #[serde(default)]
+    pub used_keys: UsedKeys,
     pub ledger: Ledger,
     #[serde(default)]
     pub tokens: tokens::Book,
@@ -94,6 +118,8 @@ pub struct Constitution {
     pub http_statuses: HttpStatuses,
     balances: BTreeMap<String, i64>,
     projects: HashMap<Box<str>, Terms>,
+    pub(super) key_rules: KeyRules,
+    keep_sessions: usize,
 }
 
 impl Constitution {
@@ -109,6 +135,8 @@ impl Constitution {
             webhook_version: settings.webhook_version,
             http_statuses: settings.http_statuses.clone(),
             balances: settings.balances.clone(),
+            key_rules: KeyRules::of(settings),
+            keep_sessions: settings.keep_sessions,
         }
     }
 
@@ -122,6 +150,13 @@ impl Constitution {
     #[must_use]
     pub fn webhook_url(&self, project: &str) -> Option<Arc<str>> {
         self.projects.get(project).map(|terms| Arc::clone(&terms.webhook_url))
+    }
+
+    /// The projects whose payouts nobody needs to confirm.
+    #[must_use]
+    pub fn auto_confirmed(&self) -> HashSet<Box<str>> {
+        let auto = self.projects.iter().filter(|(_, terms)| terms.auto_confirm);
+        auto.map(|(project, _)| project.clone()).collect()
     }
 
     /// When the attempt after `failures` failed ones is due; `None` after the last one.
@@ -176,16 +211,19 @@ pub struct World {
 impl World {
     /// Takes a state up where it was left: everything open is due when it was due.
     #[must_use]
-    pub fn new(constitution: Constitution, faults: Book, state: State) -> Self {
+    pub fn new(constitution: Constitution, faults: Book, mut state: State) -> Self {
         let mut agenda = BTreeSet::new();
-        for (id, record) in &state.sessions {
+        for (id, record) in state.sessions.iter() {
             agenda.extend(record.session.next_due().map(|due| (due, Job::Session(*id))));
         }
-        agenda.extend(state.deliveries.iter().map(|(id, delivery)| (delivery.due, Job::Delivery(*id))));
+        for (id, delivery) in &state.deliveries {
+            agenda.insert((delivery.due, Job::Delivery(*id)));
+            state.sessions.letter_sent(delivery.session);
+        }
+        state.sessions.line_up(constitution.keep_sessions);
         let held = HashMap::new();
         Self { state, constitution, faults, held, agenda, dirty: false, closed: false }
     }
-
     /// What is left in the limited currencies of a project, by upper-case currency.
     pub fn balances<'a>(&'a self, project: &'a str) -> impl Iterator<Item = (&'a str, i128)> {
         let balances = &self.constitution.balances;
@@ -218,7 +256,46 @@ impl World {
                 }
             }
         }
+        self.make_room();
         letters
+    }
+
+    /// Lets the next batch of sessions leave memory, when there is one.
+    pub(super) fn make_room(&mut self) {
+        let State { sessions, archive, .. } = &mut self.state;
+        let leavers = sessions.leavers();
+        if leavers.is_empty() {
+            return;
+        }
+        let records: Vec<&Record> = leavers.iter().filter_map(|id| sessions.get(id)).collect();
+        match archive.append(&records) {
+            Ok(count) => {
+                sessions.left(&leavers, count);
+                self.dirty = true;
+            }
+            Err(error) => {
+                tracing::warn!(%error, "could not archive sessions, keeping them in memory");
+                sessions.stayed(&leavers);
+            }
+        }
+    }
+
+    /// Takes a session in that was read from the archive.
+    pub(super) fn take_back(&mut self, record: Record) {
+        self.state.archive.release(record.session.id);
+        self.state.sessions.enter(record);
+        self.dirty = true;
+    }
+
+    /// Whether there is such a session; brings it back from the archive if need be.
+    pub(super) fn recall(&mut self, id: SessionId) -> bool {
+        let archived = match self.state.sessions.get(&id) {
+            Some(_) => return true,
+            None => self.state.archive.read(id).ok().flatten(),
+        };
+        let found = archived.is_some();
+        archived.into_iter().for_each(|record| self.take_back(record));
+        found
     }
 
     /// Brings a session up to `now`, so that a call that comes late finds what the clock has decided.
@@ -253,12 +330,13 @@ impl World {
         for effect in effects {
             self.follow(id, effect, now);
         }
+        self.state.sessions.look_at(id);
         Ok(())
     }
 
     /// Books an effect: a line in the ledger, a sum, a webhook on its way.
     fn follow(&mut self, id: SessionId, effect: Effect, now: At) {
-        let Some(Record { session, page }) = self.state.sessions.get_mut(&id) else { return };
+        let Some(Record { session, page, .. }) = self.state.sessions.get_mut(&id) else { return };
         match effect {
             Effect::Changed { payout } => {
                 let payout = payout.and_then(|place| session.payouts.get(place));
@@ -281,4 +359,15 @@ impl World {
             Effect::Webhook { payout, kind } => self.send(id, payout, kind, now),
         }
     }
+
+    /// Ends a webhook, delivered or given up.
+    pub(super) fn end_delivery(&mut self, id: u64) {
+        let Some(delivery) = self.state.deliveries.remove(&id) else { return };
+        self.state.sessions.letter_ended(delivery.session);
+        self.make_room();
+    }
 }
+
+#[cfg(test)]
+#[path = "world_tests.rs"]
+mod tests;

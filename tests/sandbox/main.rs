@@ -3,10 +3,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may; clippy does not see that its support is part of it")]
 
+mod archive;
 #[path = "../crash/chance.rs"]
 mod chance;
 mod contract;
 mod control;
+mod daily;
 mod destinations;
 mod faults;
 mod flow;
@@ -16,6 +18,7 @@ mod odd_mail;
 mod pages;
 mod raw;
 mod refusals;
+mod report;
 mod restart;
 mod support;
 mod tokens;

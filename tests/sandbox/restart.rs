@@ -1,6 +1,5 @@
 //! A state file carries timers, webhooks, keys and the ledger over a restart; the signing of other tools.
 
-use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -8,23 +7,7 @@ use payoutd::sandbox::SandboxError;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::{Sink, World, assert_error, settings, start_body, until};
-
-/// A file of this test alone, gone when the test is.
-pub struct StateFile(pub PathBuf);
-
-impl StateFile {
-    pub fn new(name: &str) -> Self {
-        let unique = format!("payoutd-sandbox-{name}-{}.json", uuid::Uuid::now_v7());
-        Self(std::env::temp_dir().join(unique))
-    }
-}
-
-impl Drop for StateFile {
-    fn drop(&mut self) {
-        drop(std::fs::remove_file(&self.0));
-    }
-}
+use crate::support::{Sink, StateFile, World, assert_error, settings, start_body, until};
 
 #[tokio::test]
 async fn what_is_pending_goes_on_after_a_restart() {

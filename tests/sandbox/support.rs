@@ -1,6 +1,7 @@
 //! A partner with its own signing, a webhook receiver with its own verification, and a sandbox in the test's
 //! process. Nothing here is shared with the sandbox or with our client.
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
@@ -302,4 +303,21 @@ pub fn start_body(id: &str, token: &str) -> Value {
 
 pub fn card(token: &str) -> Value {
     json!({ "type": "card", "card": { "type": "tokenized_card", "tokenized_card": { "token": token } } })
+}
+
+/// A file of this test alone, gone when the test is, with the archive beside it.
+pub struct StateFile(pub PathBuf);
+
+impl StateFile {
+    pub fn new(name: &str) -> Self {
+        let unique = format!("payoutd-sandbox-{name}-{}.json", uuid::Uuid::now_v7());
+        Self(std::env::temp_dir().join(unique))
+    }
+}
+
+impl Drop for StateFile {
+    fn drop(&mut self) {
+        drop(std::fs::remove_file(&self.0));
+        drop(std::fs::remove_file(self.0.with_extension("json.archive")));
+    }
 }

@@ -2,8 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::restart::StateFile;
-use crate::support::{Sink, World, assert_error, partner_keys, settings, start_body};
+use crate::support::{Sink, StateFile, World, assert_error, partner_keys, settings, start_body};
 
 const NUMBER: &str = "4242424242424242";
 const METHODS: [&str; 6] =
