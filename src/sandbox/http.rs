@@ -19,6 +19,7 @@ use super::calls::{Answer, Arrival};
 use super::code::Code;
 use super::faults::{Deed, Dressed, Flow, Rule, Strike, Wait, dress};
 use super::keys::PartnerKey;
+use super::ledger::{Event, What};
 use super::request::{self, Method, Reader, Request as Wanted};
 use super::scalars::{At, Digest, SessionId};
 use super::session::Version;
@@ -65,9 +66,11 @@ pub fn router(sandbox: Arc<Sandbox>, start_alias: bool) -> Router {
         .merge(control::routes())
         .merge(console::routes())
         .merge(widget::routes())
-        .fallback(|| async { respond(StatusCode::NOT_FOUND, view::refusal(Code::InvalidRequest)) })
-        .method_not_allowed_fallback(|| async {
-            respond(StatusCode::METHOD_NOT_ALLOWED, view::refusal(Code::InvalidRequest))
+        .fallback(|State(sandbox): State<Arc<Sandbox>>, request: Request| async move {
+            stray(&sandbox, &request.into_parts().0, StatusCode::NOT_FOUND)
+        })
+        .method_not_allowed_fallback(|State(sandbox): State<Arc<Sandbox>>, request: Request| async move {
+            stray(&sandbox, &request.into_parts().0, StatusCode::METHOD_NOT_ALLOWED)
         })
         .with_state(sandbox)
 }
@@ -76,8 +79,8 @@ async fn handle(sandbox: Arc<Sandbox>, version: Version, method: Method, request
     let (parts, body) = request.into_parts();
     let read = tokio::time::timeout(BODY_TIMEOUT, to_bytes(body, BODY_LIMIT)).await;
     let Ok(Ok(body)) = read else {
-        let refusal = sandbox.world().refusal(Code::InvalidRequest);
-        return send(dress(refusal, None, ""), &parts);
+        let status = sandbox.world().refusal(Code::InvalidRequest).status;
+        return stray(&sandbox, &parts, StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST));
     };
     let asked = match parts.headers.get(FAULT_HEADER).map(asked_for) {
         None => None,
@@ -92,6 +95,17 @@ async fn handle(sandbox: Arc<Sandbox>, version: Version, method: Method, request
     let dressed = dress(answer, strike.as_ref(), parts.uri.path());
     tracing::debug!(method = method.path(), status = dressed.status, ?strike, "answered a call");
     send(dressed, &parts)
+}
+
+/// A request that is no call; the ledger has it all the same.
+fn stray(sandbox: &Sandbox, parts: &Parts, status: StatusCode) -> Response {
+    let what = What::stray(parts.method.as_str(), parts.uri.path());
+    let mut world = sandbox.world();
+    if !world.closed {
+        world.dirty = true;
+        world.state.ledger.append_loose(Event { at: sandbox.now(), what });
+    }
+    respond(status, view::refusal(Code::InvalidRequest))
 }
 
 fn asked_for(value: &header::HeaderValue) -> Result<Strike, String> {

@@ -19,6 +19,8 @@ pub const EVENTS_PER_SESSION: usize = 200;
 pub const LOOSE_EVENTS: usize = 10_000;
 /// Characters kept of an idempotency key and of a submerchant.
 const KEY_LENGTH: usize = 64;
+/// Characters of `/api/v1/`.
+const VERSION_ENDS: usize = 8;
 /// Idempotency keys kept of one session: three belong to a payout, the rest is for those made anew.
 pub const KEYS_PER_SESSION: usize = 16;
 
@@ -62,6 +64,11 @@ pub enum What {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         submerchant: Option<Box<str>>,
     },
+    /// A request that is no call of the API, or whose body could not be read.
+    Stray {
+        verb: Box<str>,
+        path: Box<str>,
+    },
     /// A fault on command struck the call before, or the webhook that follows.
     Fault {
         fault: FaultKind,
@@ -87,6 +94,17 @@ pub enum What {
 }
 
 impl What {
+    /// A stray request. Its path is cut, and loses the digits that a version does not need, for anything may
+    /// stand in it.
+    #[must_use]
+    pub fn stray(verb: &str, path: &str) -> Self {
+        let hide = |(place, letter): (usize, char)| {
+            if place >= VERSION_ENDS && letter.is_ascii_digit() { '#' } else { letter }
+        };
+        let path: String = path.chars().take(KEY_LENGTH).enumerate().map(hide).collect();
+        Self::Stray { verb: verb.into(), path: path.into() }
+    }
+
     /// A call; the key is cut to a bounded length.
     #[must_use]
     pub fn request(
@@ -311,6 +329,16 @@ mod tests {
         let mut ledger = Ledger::default();
         (0..LOOSE_EVENTS + 2).for_each(|_| ledger.append_loose(event()));
         assert_eq!((ledger.loose.len(), ledger.loose_dropped), (LOOSE_EVENTS, 2));
+    }
+
+    #[test]
+    fn a_stray_path_is_cut_and_loses_its_digits() {
+        let What::Stray { path, .. } = What::stray("POST", "/api/v2/pay/4242424242424242") else {
+            panic!("a stray")
+        };
+        assert_eq!(&*path, "/api/v2/pay/################");
+        let What::Stray { path, .. } = What::stray("POST", &"é".repeat(500)) else { panic!("a stray") };
+        assert_eq!(path.chars().count(), KEY_LENGTH);
     }
 
     #[test]

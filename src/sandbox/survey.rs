@@ -249,6 +249,13 @@ struct Webhooks {
     under_way: usize,
 }
 
+/// Webhooks that nobody should have believed.
+#[derive(Serialize)]
+struct Forgeries {
+    sent: u64,
+    accepted: u64,
+}
+
 impl Serialize for Report<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let Self { survey, calls_per_payout, sums } = self;
@@ -267,8 +274,11 @@ impl Serialize for Report<'_> {
         map.serialize_entry("answers_lost", &sums.answers_lost)?;
         map.serialize_entry("calls_broken", &sums.calls_broken)?;
         map.serialize_entry("webhooks", &webhooks)?;
-        // Faults of other kinds are not counted yet.
-        map.serialize_entry("faults", &BTreeMap::<&str, u64>::new())?;
+        map.serialize_entry(
+            "forgeries",
+            &Forgeries { sent: sums.forgeries, accepted: sums.forgeries_accepted },
+        )?;
+        map.serialize_entry("faults", &sums.faults)?;
         map.serialize_entry("by_metadata", &survey.by_metadata)?;
         map.serialize_entry("by_idempotency_key", &survey.by_key)?;
         map.serialize_entry("paid_without_confirm", &survey.paid_without_confirm.shown)?;

@@ -55,6 +55,11 @@ async fn what_is_not_a_request_is_an_invalid_one() {
     assert_error(status, &answer, 404, "invalid_request");
     let answer = world.get(CREATE).await;
     assert_eq!(answer["error"]["code"], "invalid_request");
+    let loose = world.get("/_sandbox/ledger/events").await["events"].clone();
+    let strays: Vec<_> =
+        loose.as_array().unwrap().iter().map(|event| event["event"]["stray"].clone()).collect();
+    assert!(strays.contains(&json!({ "verb": "POST", "path": "/api/v3/session/create" })), "{strays:?}");
+    assert!(strays.contains(&json!({ "verb": "GET", "path": CREATE })), "{strays:?}");
 }
 
 #[tokio::test]

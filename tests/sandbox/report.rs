@@ -57,6 +57,7 @@ async fn what_was_paid_twice_stands_out() {
     assert!(report["calls_per_payout"]["all"].as_f64().unwrap() > 3.0);
     let webhooks = json!({ "attempts": 0, "delivered": 0, "given_up": 0, "under_way": 0 });
     assert_eq!((&report["webhooks"], &report["faults"]), (&webhooks, &json!({})));
+    assert_eq!(report["forgeries"], json!({ "sent": 0, "accepted": 0 }));
     let by = &report["by_metadata"];
     assert_eq!(by["distinct"], 9);
     assert_eq!(by["paid"], json!({ "0": 1, "1": 7, "2": 1 }));

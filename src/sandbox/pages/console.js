@@ -86,6 +86,7 @@ const sentence = (event) => {
     const { direction, amount } = event.money;
     return `money ${direction}: ${amount.amount.toLocaleString('en')} ${amount.currency.toUpperCase()} (minor units)`;
   }
+  if (event.stray) return `stray ${event.stray.verb} ${event.stray.path}`;
   return event.fault ? `fault ${event.fault.fault}` : JSON.stringify(event);
 };
 
