@@ -76,7 +76,10 @@ pub fn webhook(session: &Session, kind: WebhookKind, version: Version) -> Vec<u8
 }
 
 fn to_json<T: Serialize>(body: &T) -> Vec<u8> {
-    serde_json::to_vec(body).expect("string keys and no failing parts")
+    // A session with a payout fits, so that the text does not move while it grows.
+    let mut text = Vec::with_capacity(1024);
+    serde_json::to_writer(&mut text, body).expect("string keys, no failing parts, and memory does not fail");
+    text
 }
 
 #[derive(Clone, Copy)]
