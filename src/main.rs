@@ -148,7 +148,8 @@ async fn run(command: Command) -> Result<ExitCode> {
         Command::Serve { config } => serve(&config).await?,
         Command::Dev(args) => dev::run(args, stop_on_signal()?).await?,
         Command::Sandbox(args) => {
-            telemetry::start_logs(LogFormat::Json, &log_filter());
+            // For people, and beside what `--report -` writes.
+            telemetry::start_logs(LogFormat::Text, &log_filter());
             sandbox::run(*args, stop_on_signal()?).await?;
         }
         Command::Migrate { database_url } => migrate(&database_url).await?,

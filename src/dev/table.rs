@@ -40,7 +40,7 @@ pub(super) fn print_next_steps(
   REST API   http://{api}/v1/payouts
   webhooks   http://{webhook}/pike/demo
   admin      http://{admin}/metrics   /healthz   /readyz
-  sandbox    http://{sandbox}/_sandbox/ledger
+  sandbox    http://{sandbox}/_sandbox/  what really happened, faults on command
 
 Pay somebody:
   curl -sS http://{api}/v1/payouts -H 'Authorization: Bearer {caller}' \

@@ -172,8 +172,14 @@ impl Sandbox {
 pub async fn run(args: Args, shutdown: CancellationToken) -> Result<(), SandboxError> {
     let address = args.listen;
     let settings = Settings::try_from(args)?;
-    let listener =
-        TcpListener::bind(address).await.map_err(|source| SandboxError::Listen { address, source })?;
+    let refused = |source| SandboxError::Listen { address, source };
+    let listener = TcpListener::bind(address).await.map_err(refused)?;
+    let address = listener.local_addr().map_err(refused)?;
+    let projects: Vec<&str> = settings.projects.iter().map(|project| project.id.as_str()).collect();
+    tracing::info!(
+        ?projects,
+        "a sandbox of Pike at http://{address}/api/v2/, its page at http://{address}/_sandbox/"
+    );
     serve(settings, listener, shutdown).await
 }
 
@@ -203,7 +209,6 @@ pub async fn serve(
         saver.spawn(state_file::keep_saving(Arc::clone(&sandbox), path, stop_saving.clone()));
     }
 
-    tracing::debug!(projects = settings.projects.len(), "the sandbox listens");
     let router = http::router(Arc::clone(&sandbox), settings.start_alias);
     accept::serve(listener, router, shutdown, SHUTDOWN_GRACE).await;
     loops.shutdown().await;
