@@ -123,6 +123,9 @@ struct Line<'a> {
     cancels_accepted: u32,
     paid_times: u32,
     confirmed: bool,
+    paid: bool,
+    /// Those of its calls, but for looks.
+    idempotency_keys: &'a [Box<str>],
 }
 
 impl<'a> Line<'a> {
@@ -146,6 +149,8 @@ impl<'a> Line<'a> {
             cancels_accepted: tally.cancels_accepted,
             paid_times: tally.paid_times,
             confirmed: tally.confirms_accepted > 0,
+            paid: tally.paid_times > 0,
+            idempotency_keys: &tally.keys,
         }
     }
 }

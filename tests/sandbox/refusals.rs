@@ -109,5 +109,9 @@ async fn an_idempotency_key_rejects_and_does_not_replay() {
     let headers = [("X-PARTNER-PROJECT", "shop"), ("X-PARTNER-IDEMPOTENCY-KEY", "k2")];
     assert_eq!(world.post(CREATE, &headers, b"{}".to_vec()).await.0, 401);
     assert_eq!(call("shop", "create", "k2").await.0, 200);
-    assert_eq!(world.get("/_sandbox/ledger?project=shop").await["totals"]["sessions"], 2);
+    let ledger = world.get("/_sandbox/ledger?project=shop").await;
+    assert_eq!(ledger["totals"]["sessions"], 2);
+    let keys: Vec<_> =
+        ledger["sessions"].as_array().unwrap().iter().map(|s| &s["idempotency_keys"]).collect();
+    assert_eq!(keys, [&json!(["k1"]), &json!(["k2"])]);
 }
