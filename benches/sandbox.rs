@@ -1,7 +1,7 @@
 //! What the sandbox costs: CPU of its process per payout, apart from RSA, and its memory over many sessions.
 //!
-//! `cargo bench --bench sandbox` runs both, small. `-- cost 20000` and `-- memory 1000000` run one of them
-//! with that many payouts or sessions. The sandbox is a process of its own; this one drives it and receives
+//! `cargo bench --bench sandbox` runs both, small. `-- cost 5000` and `-- memory 1000000` run one of them with
+//! that many payouts a round or sessions. The sandbox is a process of its own; this one drives it and receives
 //! its webhooks, and its own work is not counted.
 
 #![expect(clippy::unwrap_used, reason = "a benchmark that cannot go on should stop")]
@@ -28,7 +28,8 @@ use tokio::sync::oneshot;
 const IN_FLIGHT: usize = 64;
 /// What the rest of the work may cost, µs of CPU per payout.
 const LIMIT_US: f64 = 150.0;
-const SIGNS: u32 = 2_000;
+const SIGNS: u32 = 1_000;
+const ROUNDS: usize = 5;
 
 fn main() {
     let mut args = std::env::args().skip(1).filter(|arg| arg != "--bench");
@@ -37,10 +38,10 @@ fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         if what == "all" || what == "cost" {
-            cost(number.unwrap_or(5_000)).await;
+            cost(number.unwrap_or(2_000)).await;
         }
         if what == "all" || what == "memory" {
-            memory(number.unwrap_or(50_000)).await;
+            memory(number.unwrap_or(20_000)).await;
         }
     });
 }
@@ -109,6 +110,22 @@ impl Bench {
         let answer: Value = serde_json::from_slice(&response.bytes().await.unwrap()).unwrap();
         assert_eq!(answer["status"], "ok", "{answer}");
         answer
+    }
+
+    /// A payout of the project that confirms by itself.
+    async fn paid(&self, number: usize) {
+        let body = json!({ "metadata": format!("bench-{number}/1"),
+            "amount_details": { "amount": 125_050, "currency": "rub" },
+            "payout_details": { "type": "card", "card": { "type": "tokenized_card",
+                "tokenized_card": { "token": format!("{number:064x}") } } } });
+        let body = serde_json::to_vec(&body).unwrap();
+        let signature = self.sign(&body);
+        let request = self.http.post(format!("{}/api/v2/session/init/payout", self.base));
+        let request = request.header("X-PARTNER-PROJECT", "auto").header("X-PARTNER-SIGN", signature);
+        let request = request.header("X-PARTNER-IDEMPOTENCY-KEY", format!("bench-{number}"));
+        let response = request.body(body).send().await.unwrap();
+        assert_eq!(response.status(), 200);
+        drop(response.bytes().await);
     }
 
     fn expect(&self, session: &str, kind: &str) -> oneshot::Receiver<()> {
@@ -214,34 +231,42 @@ async fn cost(payouts: usize) {
         futures_util::stream::iter(lives).buffer_unordered(IN_FLIGHT).collect::<Vec<()>>().await;
     };
     run(0, 500).await;
-    let (begun, before) = (Instant::now(), bench.cpu_us());
-    run(500, payouts).await;
-    let (elapsed, spent) = (begun.elapsed(), (bench.cpu_us() - before) / number(payouts));
-    let (sign, verify) = rsa_us();
-    let rsa = 2.0 * sign + 3.0 * verify;
+    println!("cost: {ROUNDS} rounds of {payouts} payouts, {IN_FLIGHT} in flight; CPU µs a payout");
+    let mut rest = Vec::new();
+    for round in 0..ROUNDS {
+        // Before and after, because what else runs on the machine changes what a signature takes.
+        let (sign_before, verify_before) = rsa_us();
+        let (begun, before) = (Instant::now(), bench.cpu_us());
+        run(500 + round * payouts, payouts).await;
+        let (elapsed, spent) = (begun.elapsed(), (bench.cpu_us() - before) / number(payouts));
+        let (sign_after, verify_after) = rsa_us();
+        let (sign, verify) = ((sign_before + sign_after) / 2.0, (verify_before + verify_after) / 2.0);
+        let rsa = 2.0 * sign + 3.0 * verify;
+        let rate = number(payouts) / elapsed.as_secs_f64();
+        println!("  {rate:5.0}/s: {spent:.0} in all, {rsa:.0} of it two signatures and three checks");
+        rest.push(spent - rsa);
+    }
+    rest.sort_by(f64::total_cmp);
+    let (least, median, most) = (rest[0], rest[ROUNDS / 2], rest[ROUNDS - 1]);
     println!(
-        "cost: {payouts} payouts, {IN_FLIGHT} in flight, {:.0}/s",
-        number(payouts) / elapsed.as_secs_f64()
+        "  everything else: {median:.0} (from {least:.0} to {most:.0}), of which {LIMIT_US:.0} are allowed"
     );
-    println!("  CPU of the sandbox          {spent:7.0} µs a payout");
-    println!("  two signatures, three checks{rsa:7.0} µs ({sign:.0} and {verify:.0} each)");
-    println!("  everything else             {:7.0} µs, of which {LIMIT_US:.0} are allowed", spent - rsa);
-    println!("  memory                      {:7.1} MiB", bench.rss_mib());
+    println!("  memory: {:.1} MiB", bench.rss_mib());
+    assert!(least > 0.0, "the machine is too busy to tell RSA from the rest: run it again");
+    if median > LIMIT_US {
+        println!("  TOO MUCH, unless the machine was busy");
+        std::process::exit(1);
+    }
 }
 
+/// Each session has metadata, a card and an idempotency key of its own, and a webhook that is delivered.
 async fn memory(sessions: usize) {
     let bench = Bench::open(&[]).await;
-    // One body for all, so that it is signed once; without webhooks, which would be signed one by one.
-    let body = json!({ "metadata": "bench/1", "amount_details": { "amount": 125_050, "currency": "rub" },
-        "payout_details": { "type": "card", "card": { "type": "tokenized_card",
-            "tokenized_card": { "token": "tok_no_webhooks" } } } });
-    let body = serde_json::to_vec(&body).unwrap();
-    let signature = bench.sign(&body);
-    println!("memory: {sessions} sessions, created, started and paid");
+    println!("memory: {sessions} sessions, each paid, with its own metadata, key and webhook");
     let step = sessions.div_ceil(10);
     for done in (0..sessions).step_by(step) {
-        let calls = (0..step).map(|_| bench.post("auto", "init/payout", body.clone(), &signature));
-        futures_util::stream::iter(calls).buffer_unordered(IN_FLIGHT).for_each(|_| async {}).await;
+        let calls = (done..done + step).map(|number| bench.paid(number));
+        futures_util::stream::iter(calls).buffer_unordered(IN_FLIGHT).for_each(|()| async {}).await;
         println!("  after {:9} {:7.1} MiB", done + step, bench.rss_mib());
     }
 }

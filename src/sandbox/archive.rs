@@ -106,7 +106,11 @@ impl Archive {
         let mut bytes = Vec::new();
         let mut ends = Vec::with_capacity(records.len());
         for record in records {
+            let begin = bytes.len();
             serde_json::to_writer(&mut bytes, record).map_err(io::Error::from)?;
+            // What a caller wrote is kept as written. Outside of strings a line break is any other space, and
+            // inside of them JSON has none.
+            bytes.iter_mut().skip(begin).filter(|byte| **byte == b'\n').for_each(|byte| *byte = b' ');
             bytes.push(b'\n');
             ends.push(length_of(&bytes));
             if bytes.len() >= APPEND_BYTES {

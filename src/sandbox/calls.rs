@@ -32,6 +32,16 @@ pub struct Answer {
     pub body: Vec<u8>,
 }
 
+/// A call that was carried out.
+#[derive(Debug)]
+pub struct Carried {
+    pub answer: Answer,
+    /// The one it was about.
+    pub session: Option<SessionId>,
+    /// The fault struck. One of the session's own story waits for a call that is not refused anyway.
+    pub struck: bool,
+}
+
 /// What a call came to: the session it was about, when there is one, and the verdict.
 struct Done {
     session: Option<SessionId>,
@@ -77,17 +87,17 @@ impl World {
         self.conclude(arrival, &Done::refused(None, code), None, now)
     }
 
-    /// Answers a call of an authenticated partner; `request` is its body, read. Also says which session it
-    /// was about. What the fault does to the answer on its way is not done here.
+    /// Carries out a call of an authenticated partner; `request` is its body, read. What the fault does to
+    /// the answer on its way is not done here.
     pub fn call(
         &mut self,
         arrival: Arrival<'_>,
         request: Result<Request, Code>,
         strike: Option<&Strike>,
         now: At,
-    ) -> (Answer, Option<SessionId>) {
+    ) -> Carried {
         if self.closed {
-            return (self.refusal(Code::InternalError), None);
+            return Carried { answer: self.refusal(Code::InternalError), session: None, struck: false };
         }
         let rules = self.constitution.key_rules;
         let key = arrival.idempotency_key.map(|key| rules.key(arrival.project, arrival.method, key));
@@ -107,10 +117,15 @@ impl World {
         if let Some(key) = key.filter(|_| rules.is_burnt_by(done.verdict)) {
             self.state.used_keys.use_up(key, now);
         }
+        let strike = strike.filter(|strike| !(strike.own && matches!(done.verdict, Verdict::Refused(_))));
+        if strike.is_some_and(|strike| strike.own) {
+            let record = done.session.and_then(|id| self.state.sessions.get_mut(&id));
+            record.into_iter().for_each(|record| record.session.struck = true);
+        }
         let answer = self.conclude(arrival, &done, strike, now);
         // Not before: until here a session in use stays in memory.
         self.make_room();
-        (answer, done.session)
+        Carried { answer, session: done.session, struck: strike.is_some() }
     }
 
     /// What the project may do at all.
@@ -303,8 +318,9 @@ impl World {
             What::Fault { fault: strike.kind }
         });
         let mut record = session.and_then(|id| self.state.sessions.get_mut(&id));
-        if let (Some(record), Some(key)) = (&mut record, idempotency_key.filter(|_| method != Method::Status))
-        {
+        let had_effect = matches!(verdict, Verdict::Accepted | Verdict::AnswerLost);
+        let key = idempotency_key.filter(|_| had_effect && method != Method::Status);
+        if let (Some(record), Some(key)) = (&mut record, key) {
             record.page.note_key(key);
         }
         for what in [Some(request), fault].into_iter().flatten() {

@@ -1,22 +1,22 @@
 //! The sandbox's page in the browser and what it asks for: sessions newest first, one session, the totals.
 //! Reads only; what its buttons do is in `control`.
 
-use std::cmp::Reverse;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::http::{HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::get;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 
 use super::Sandbox;
 use super::code::Code;
 use super::http::respond;
-use super::ledger::Totals;
+use super::parameters::{Parameters, Refusal};
+use super::report::Sums;
 use super::scalars::SessionId;
 use super::session::Session;
 use super::view::{self, Shown};
@@ -53,7 +53,6 @@ fn serve_file(kind: &'static str, text: &'static str) -> Response {
     (headers, text).into_response()
 }
 
-#[derive(Deserialize)]
 struct Wanted {
     project: Option<String>,
     status: Option<String>,
@@ -63,6 +62,12 @@ struct Wanted {
 }
 
 impl Wanted {
+    fn of(parameters: &Parameters) -> Result<Self, Refusal> {
+        let text = |name| parameters.text(name).map(str::to_owned);
+        let limit = parameters.count("limit")?;
+        Ok(Self { project: text("project"), status: text("status"), metadata: text("metadata"), limit })
+    }
+
     fn includes(&self, session: &Session) -> bool {
         let same = |wanted: &Option<String>, is: &str| wanted.as_deref().is_none_or(|wanted| wanted == is);
         same(&self.project, &session.project)
@@ -112,15 +117,14 @@ impl<'a> Row<'a> {
 }
 
 /// The youngest sessions that are in memory.
-async fn list(State(sandbox): State<Arc<Sandbox>>, Query(wanted): Query<Wanted>) -> Response {
+async fn list(State(sandbox): State<Arc<Sandbox>>, parameters: Parameters) -> Result<Response, Refusal> {
+    let wanted = Wanted::of(&parameters)?;
     let world = sandbox.world();
-    let mut sessions: Vec<_> = world.state.sessions.iter().map(|(_, record)| &record.session).collect();
-    sessions.retain(|session| wanted.includes(session));
-    sessions.sort_unstable_by_key(|session| Reverse(session.id));
-    sessions.truncate(wanted.limit.unwrap_or(LISTED.0).min(LISTED.1));
-    let rows: Vec<_> = sessions.into_iter().map(Row::of).collect();
+    let sessions = world.state.sessions.iter().rev().map(|(_, record)| &record.session);
+    let fitting = sessions.filter(|session| wanted.includes(session));
+    let rows: Vec<_> = fitting.take(wanted.limit.unwrap_or(LISTED.0).min(LISTED.1)).map(Row::of).collect();
     let body = serde_json::to_vec(&json!({ "sessions": rows }));
-    respond(StatusCode::OK, body.expect("string keys and no failing parts"))
+    Ok(respond(StatusCode::OK, body.expect("string keys and no failing parts")))
 }
 
 /// One session, as `session/status` shows it in the version of its start.
@@ -138,18 +142,6 @@ async fn show(State(sandbox): State<Arc<Sandbox>>, Path(id): Path<String>) -> Re
 
 /// The totals of all projects: cheap enough to be asked for every second.
 async fn summary(State(sandbox): State<Arc<Sandbox>>) -> Response {
-    let world = sandbox.world();
-    let (mut sum, mut money) = (Totals::default(), Vec::new());
-    for (project, totals) in &world.state.ledger.totals {
-        sum.add(totals);
-        for (currency, flow) in &totals.money {
-            money.push(
-                json!({ "project": project, "currency": currency, "out": flow.out, "back": flow.back }),
-            );
-        }
-    }
-    let sessions = json!({ "created": sum.sessions, "confirmed": sum.confirmed_sessions,
-        "paid": sum.paid_sessions });
-    let body = json!({ "sessions": sessions, "money": money, "faults": sum.faults, "calls": sum.calls });
-    respond(StatusCode::OK, body.to_string().into_bytes())
+    let body = serde_json::to_vec(&Sums::of(&sandbox.world(), None));
+    respond(StatusCode::OK, body.expect("string keys and no failing parts"))
 }

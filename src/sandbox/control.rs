@@ -67,8 +67,8 @@ async fn clear(State(sandbox): State<Arc<Sandbox>>) -> Response {
     done(&json!({}))
 }
 
-async fn remove(State(sandbox): State<Arc<Sandbox>>, Path(id): Path<u64>) -> Response {
-    if sandbox.world().faults.remove(id) {
+async fn remove(State(sandbox): State<Arc<Sandbox>>, Path(id): Path<String>) -> Response {
+    if id.parse().is_ok_and(|id| sandbox.world().faults.remove(id)) {
         return done(&json!({}));
     }
     respond(StatusCode::NOT_FOUND, view::explained(Code::InvalidRequest, "there is no such rule"))

@@ -169,9 +169,9 @@ fn row(session: &Session, payout: &Payout, fee: i64, first: [String; 4]) -> [Str
         payout.metadata.as_ref().map_or_else(String::new, |metadata| metadata.get().to_owned()),
         format!("{}******{}", card.bin, card.last4),
         PRODUCT.to_owned(),
-        major(minor.saturating_add(fee), decimals),
-        major(minor, decimals),
-        major(fee, decimals),
+        major(i128::from(minor) + i128::from(fee), decimals),
+        major(i128::from(minor), decimals),
+        major(i128::from(fee), decimals),
         currency,
         String::new(),
     ]
@@ -204,8 +204,8 @@ fn delimiter(text: &str) -> Option<u8> {
 }
 
 /// Minor units as a decimal of major ones.
-fn major(minor: i64, decimals: u16) -> String {
-    let Some(unit) = 10_i64.checked_pow(u32::from(decimals)).filter(|unit| *unit > 1) else {
+fn major(minor: i128, decimals: u16) -> String {
+    let Some(unit) = 10_i128.checked_pow(u32::from(decimals)).filter(|unit| *unit > 1) else {
         return minor.to_string();
     };
     let (whole, part) = (minor / unit, minor % unit);

@@ -9,15 +9,15 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, StatusCode, header, request::Parts};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use futures_util::stream::{self, StreamExt as _};
 
 use super::Sandbox;
-use super::calls::{Answer, Arrival};
+use super::calls::{Answer, Arrival, Carried};
 use super::code::Code;
-use super::faults::{Deed, Dressed, Flow, Rule, Strike, Wait, dress};
+use super::faults::{Deed, Dressed, Flow, Of, Rule, Strike, Wait, dress};
 use super::keys::PartnerKey;
 use super::ledger::{Event, What};
 use super::request::{self, Method, Reader, Request as Wanted};
@@ -82,10 +82,11 @@ async fn handle(sandbox: Arc<Sandbox>, version: Version, method: Method, request
         let status = sandbox.world().refusal(Code::InvalidRequest).status;
         return stray(&sandbox, &parts, StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST));
     };
-    let asked = match parts.headers.get(FAULT_HEADER).map(asked_for) {
+    let asked = match parts.headers.get(FAULT_HEADER).map(|value| asked_for(value, method)) {
         None => None,
         Some(Ok(strike)) => Some(strike),
         Some(Err(reason)) => {
+            stray(&sandbox, &parts, StatusCode::BAD_REQUEST);
             let body = view::explained(Code::InvalidRequest, &format!("{FAULT_HEADER}: {reason}"));
             return respond(StatusCode::BAD_REQUEST, body);
         }
@@ -108,9 +109,15 @@ fn stray(sandbox: &Sandbox, parts: &Parts, status: StatusCode) -> Response {
     respond(status, view::refusal(Code::InvalidRequest))
 }
 
-fn asked_for(value: &header::HeaderValue) -> Result<Strike, String> {
+fn asked_for(value: &HeaderValue, method: Method) -> Result<Strike, String> {
     let rule = Rule::read_short(value.to_str().map_err(|_| "not ASCII".to_owned())?)?;
-    Ok(Strike { kind: rule.fault, figures: rule.figures })
+    if rule != (Rule { figures: rule.figures.clone(), ..Rule::plain(rule.fault) }) {
+        return Err("only figures go with a fault for one call".to_owned());
+    }
+    if rule.fault.can_strike(Of::Call(method), true) {
+        return Ok(Strike::ordered(&rule));
+    }
+    Err(format!("`{}` cannot strike {}", rule.fault.name(), method.path()))
 }
 
 /// A call as it came, read to its end.
@@ -134,16 +141,13 @@ impl Read {
         }
     }
 
-    fn carry_out(
-        self,
-        world: &mut World,
-        arrival: Arrival<'_>,
-        strike: Option<&Strike>,
-        now: At,
-    ) -> (Answer, Option<SessionId>) {
+    fn carry_out(self, world: &mut World, arrival: Arrival<'_>, strike: Option<&Strike>, now: At) -> Carried {
         match self {
             Self::Session(request) => world.call(arrival, request, strike, now),
-            Self::Desk(wish) => (world.attend(arrival, wish, strike, now), None),
+            Self::Desk(wish) => {
+                let answer = world.attend(arrival, wish, strike, now);
+                Carried { answer, session: None, struck: strike.is_some() }
+            }
         }
     }
 }
@@ -182,9 +186,9 @@ impl Call {
             tokio::time::sleep(waited.figures.delay.unwrap_or(LONG_DELAY)).await;
             let arrival = Arrival { project: &project, ..self.arrival(&headers) };
             let read = self.read(&sandbox, &project);
-            let (answer, _) = read.carry_out(&mut sandbox.world(), arrival, Some(&waited), sandbox.now());
+            let carried = read.carry_out(&mut sandbox.world(), arrival, Some(&waited), sandbox.now());
             sandbox.agenda_changed.notify_one();
-            answer
+            carried.answer
         });
         let lost = || Answer { status: 500, body: view::refusal(Code::InternalError) };
         (late.await.unwrap_or_else(|_| lost()), Some(strike))
@@ -216,11 +220,12 @@ impl Call {
             strike => strike,
         };
         let due_before = world.next_due();
-        let (answer, session) = read.carry_out(&mut world, arrival, strike.as_ref(), sandbox.now());
+        let carried = read.carry_out(&mut world, arrival, strike.as_ref(), sandbox.now());
         if world.next_due() != due_before {
             sandbox.agenda_changed.notify_one();
         }
-        Step::Done(answer, session, strike)
+        let Carried { answer, session, struck } = carried;
+        Step::Done(answer, session, strike.filter(|_| struck))
     }
 
     fn read(&self, sandbox: &Sandbox, project: &str) -> Read {
@@ -246,8 +251,11 @@ impl Call {
 }
 
 impl Sandbox {
-    /// The project that the headers name.
+    /// The one project that the headers name.
     fn identify(&self, headers: &HeaderMap) -> Result<(&str, &PartnerKey), Code> {
+        if is_odd(headers, PROJECT_HEADER) {
+            return Err(Code::IdentificationError);
+        }
         let named = text(headers, PROJECT_HEADER).and_then(|name| self.partners.get_key_value(name));
         named.map(|(project, key)| (project.as_str(), key)).ok_or(Code::IdentificationError)
     }
@@ -275,7 +283,7 @@ fn signed(key: &PartnerKey, headers: &HeaderMap, body: &[u8]) -> bool {
 
 /// Waits as the fault wants it, after the effect and before the answer.
 async fn hold_back(sandbox: &Sandbox, session: Option<SessionId>, strike: Option<&Strike>) {
-    let Some(Strike { kind, figures }) = strike else { return };
+    let Some(Strike { kind, figures, .. }) = strike else { return };
     if kind.deed() == Deed::Wait(Wait::BeforeAnswer) {
         tokio::time::sleep(figures.delay.unwrap_or(LONG_DELAY)).await;
     }
@@ -289,8 +297,11 @@ async fn hold_back(sandbox: &Sandbox, session: Option<SessionId>, strike: Option
 
 /// What goes over the wire.
 fn send(dressed: Dressed, parts: &Parts) -> Response {
+    let mut headers = dressed.headers;
     if let (Some(cut), Some(wire)) = (dressed.cut, parts.extensions.get::<Wire>()) {
         wire.cut(cut);
+        // An answer that is shorter than the cut ends the connection too: the next call is not to suffer.
+        headers.push((header::CONNECTION, HeaderValue::from_static("close")));
     }
     let body = match dressed.flow {
         Flow::AtOnce(body) => Body::from(body),
@@ -310,7 +321,7 @@ fn send(dressed: Dressed, parts: &Parts) -> Response {
     };
     let status = StatusCode::from_u16(dressed.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = (status, [(header::CONTENT_TYPE, dressed.content_type)], body).into_response();
-    response.headers_mut().extend(dressed.headers);
+    response.headers_mut().extend(headers);
     response
 }
 

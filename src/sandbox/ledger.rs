@@ -13,14 +13,19 @@ use super::request::Method;
 use super::scalars::{Amount, At, Digest, PayoutId};
 use super::session::{PayoutStatus, SessionStatus};
 
-/// Raw events kept of one session: some ten belong to a payout, the rest is for retries and polling.
-pub const EVENTS_PER_SESSION: usize = 200;
+/// Looks kept of one session; the rest of a poller's are counted.
+pub const LOOKS_PER_SESSION: u32 = 100;
+/// Calls kept of one session: some ten belong to a payout, the rest is for retries. What calls do, changes
+/// and money, and what is sent about it, is always kept.
+pub const EVENTS_PER_SESSION: usize = 2_000;
 /// Raw events kept of calls that belong to no session, the youngest ones.
 pub const LOOSE_EVENTS: usize = 10_000;
 /// Characters kept of an idempotency key and of a submerchant.
 const KEY_LENGTH: usize = 64;
 /// Characters of `/api/v1/`.
 const VERSION_ENDS: usize = 8;
+/// Of them for the mark of a text that was cut.
+const CUT_MARK: usize = 17;
 /// Idempotency keys kept of one session: three belong to a payout, the rest is for those made anew.
 pub const KEYS_PER_SESSION: usize = 16;
 
@@ -120,8 +125,15 @@ impl What {
     }
 }
 
-fn cut(key: &str) -> Box<str> {
-    key.chars().take(KEY_LENGTH).collect()
+/// A text of bounded length. What is cut off still tells two of them apart.
+fn cut(text: &str) -> Box<str> {
+    if text.chars().nth(KEY_LENGTH).is_none() {
+        return text.into();
+    }
+    let begin: String = text.chars().take(KEY_LENGTH - CUT_MARK).collect();
+    let mut mark = format!("~{}", Digest::of(text.as_bytes()));
+    mark.truncate(mark.char_indices().nth(CUT_MARK).map_or(mark.len(), |(end, _)| end));
+    format!("{begin}{mark}").into()
 }
 
 /// The page of one session.
@@ -133,6 +145,8 @@ pub struct Page {
     pub paid_times: u32,
     #[serde(default)]
     pub webhook_attempts: u32,
+    #[serde(default)]
+    looks: u32,
     /// The idempotency keys that it was called with, but for looks.
     #[serde(default)]
     pub keys: Vec<Box<str>>,
@@ -150,9 +164,19 @@ impl Page {
         }
     }
 
-    /// Adds an entry, or counts it when the page is full.
+    /// Adds an entry, or counts it when there are too many of its kind.
     pub fn append(&mut self, event: Event) {
-        if self.events.len() < EVENTS_PER_SESSION {
+        let keep = match &event.what {
+            What::Request { method: Method::Status, .. } => {
+                self.looks = self.looks.saturating_add(1);
+                self.looks <= LOOKS_PER_SESSION
+            }
+            What::Request { .. } | What::Fault { .. } | What::Stray { .. } => {
+                self.events.len() < EVENTS_PER_SESSION
+            }
+            What::Change { .. } | What::Webhook { .. } | What::Money { .. } => true,
+        };
+        if keep {
             self.events.push(event);
         } else {
             self.events_dropped += 1;
@@ -324,8 +348,15 @@ mod tests {
     #[test]
     fn raw_events_are_capped_and_counted() {
         let mut page = Page::default();
-        (0..EVENTS_PER_SESSION + 3).for_each(|_| page.append(event()));
-        assert_eq!((page.events.len(), page.events_dropped), (EVENTS_PER_SESSION, 3));
+        (0..LOOKS_PER_SESSION + 3).for_each(|_| page.append(event()));
+        assert_eq!(page.events_dropped, 3);
+        let what = What::stray("GET", "/");
+        (0..EVENTS_PER_SESSION).for_each(|_| page.append(Event { at: At(2), what: what.clone() }));
+        assert_eq!(page.events.len(), EVENTS_PER_SESSION);
+        // Whatever else is dropped, what happened is not.
+        let what = What::Change { session_status: SessionStatus::Accepted, payout: None, error: None };
+        page.append(Event { at: At(3), what });
+        assert_eq!(page.events.len(), EVENTS_PER_SESSION + 1);
         let mut ledger = Ledger::default();
         (0..LOOSE_EVENTS + 2).for_each(|_| ledger.append_loose(event()));
         assert_eq!((ledger.loose.len(), ledger.loose_dropped), (LOOSE_EVENTS, 2));
@@ -345,8 +376,10 @@ mod tests {
     fn a_long_key_is_cut() {
         let What::Request { idempotency_key: Some(key), .. } = event().what else { panic!("a request") };
         assert_eq!(key.len(), KEY_LENGTH);
+        assert_ne!(cut(&format!("{}a", "k".repeat(99))), cut(&format!("{}b", "k".repeat(99))));
+        assert_eq!(&*cut(&"k".repeat(64)), "k".repeat(64));
         let mut page = Page::default();
-        (0..99).for_each(|n| page.note_key(&format!("{}{n}", "k".repeat(KEY_LENGTH))));
+        (0..9).for_each(|_| page.note_key(&"k".repeat(99)));
         assert_eq!(page.keys, [key]);
         (0..99).for_each(|n| page.note_key(&format!("{n}")));
         assert_eq!(page.keys.len(), KEYS_PER_SESSION);

@@ -256,8 +256,11 @@ fn by_hand(
     now: At,
 ) -> Result<Vec<Effect>, Code> {
     if hand == Hand::Advance {
-        let due = session.next_due().ok_or(Code::SessionWrongState)?;
-        return Ok(tick(session, rules, funds, due.max(now)));
+        let next = session.next_due().ok_or(Code::SessionWrongState)?;
+        let dues = session.payouts.iter_mut().map(|payout| &mut payout.due);
+        let due = dues.chain([&mut session.cancel_due]).find(|due| **due == Some(next));
+        due.into_iter().for_each(|due| *due = Some(now.min(next)));
+        return Ok(tick(session, rules, funds, now));
     }
     if let (Hand::Fail(code), SessionStatus::Created) = (hand, session.status) {
         session.cancel_due = None;

@@ -165,8 +165,16 @@ impl Magic {
     }
 
     /// Tokens made of names: `tok_fail_CODE`, `tok_fail_early_CODE`, `tok_refuse_CODE`,
-    /// `tok_fault_KIND` and `tok_fault_KIND_on_POINT`.
+    /// `tok_fault_KIND` and `tok_fault_KIND_on_POINT`. One that is misspelt is refused, not taken for good.
     fn composed(secret: &str) -> Option<Self> {
+        if !["tok_fault_", "tok_fail_", "tok_refuse_"].iter().any(|prefix| secret.starts_with(prefix)) {
+            return None;
+        }
+        Some(Self::spelt(secret).unwrap_or(Self::Refuse(Code::InvalidRequest)))
+    }
+
+    /// The story that a token of names spells; a name that nobody knows spells none.
+    fn spelt(secret: &str) -> Option<Self> {
         let codes = || Code::ALL.iter().map(|code| (code.name(), *code));
         if let Some(rest) = secret.strip_prefix("tok_fault_") {
             let (kind, rest) = longest(rest, FaultKind::ALL.iter().map(|kind| (kind.name(), *kind)))?;
@@ -299,8 +307,9 @@ mod tests {
                 assert_eq!(Magic::of(&token), Magic::Fault(*kind, Some(point)));
             }
         }
-        assert_eq!(Magic::listed("tok_fail_nothing"), None);
-        assert_eq!(Magic::listed("tok_fault_"), None);
+        for misspelt in ["tok_fail_nothing", "tok_fault_", "tok_refuse_account_lost"] {
+            assert_eq!(Magic::of(misspelt), Magic::Refuse(Code::InvalidRequest), "{misspelt}");
+        }
     }
 
     #[test]

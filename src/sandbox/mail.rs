@@ -24,6 +24,10 @@ const COPIES: u8 = 2;
 impl World {
     /// Makes the webhook about a session, or about one of its payouts, and puts it on its way.
     pub(super) fn send(&mut self, id: SessionId, payout: Option<usize>, kind: WebhookKind, now: At) {
+        self.send_at_least(0, id, payout, kind, now);
+    }
+
+    fn send_at_least(&mut self, least: u8, id: SessionId, payout: Option<usize>, kind: WebhookKind, now: At) {
         let Some(record) = self.state.sessions.get(&id) else { return };
         let session = &record.session;
         let destination = match payout {
@@ -31,10 +35,10 @@ impl World {
             None => session.draft.destination.as_ref(),
         };
         let script = destination.map(|to| to.magic.script());
-        let copies = script.map_or(1, |script| script.webhook_copies);
+        let copies = script.map_or(1, |script| script.webhook_copies).max(least);
         let own = script.and_then(|script| script.fault).filter(|(fault, point)| {
             let here = point.is_none_or(|point| point == Point::Webhook(kind));
-            !session.struck && here && fault.can_strike(Of::Webhook(kind))
+            !session.struck && here && fault.can_strike(Of::Webhook(kind), false)
         });
         let delivery = Delivery {
             session: id,
@@ -48,20 +52,20 @@ impl World {
             seal: Seal::Genuine,
         };
         let strike = match own {
-            Some((fault, _)) => Some(Strike::plain(fault)),
+            Some((fault, _)) => Some(Strike::own(fault)),
             None if self.faults.is_empty() => None,
             None => throw(self, id, kind),
         };
         let overtaken = self.held.remove(&id);
         match strike {
-            Some(strike) => self.send_struck(delivery, copies, &strike, own.is_some()),
+            Some(strike) => self.send_struck(delivery, copies, &strike),
             None => {
                 for _ in 0..copies {
                     self.post(delivery.clone(), Duration::ZERO);
                 }
             }
         }
-        overtaken.into_iter().for_each(|held| self.release(held, now));
+        overtaken.into_iter().flatten().for_each(|held| self.release(held, now));
     }
 
     fn version_of(&self, session: &Session) -> Version {
@@ -72,13 +76,13 @@ impl World {
         }
     }
 
-    fn send_struck(&mut self, mut delivery: Delivery, copies: u8, strike: &Strike, own: bool) {
-        let Strike { kind, figures } = strike;
+    fn send_struck(&mut self, mut delivery: Delivery, copies: u8, strike: &Strike) {
+        let Strike { kind, figures, own } = strike;
         let (id, now) = (delivery.session, delivery.born);
         self.state.ledger.totals_of(&delivery.project).count_fault(*kind);
         if let Some(Record { session, page, .. }) = self.state.sessions.get_mut(&id) {
             page.append(Event { at: now, what: What::Fault { fault: *kind } });
-            session.struck |= own;
+            session.struck |= *own;
         }
         let late = figures.delay.unwrap_or(LATE);
         let (copies, wait, manner) = match kind.deed() {
@@ -102,8 +106,9 @@ impl World {
         };
         for _ in 0..copies {
             let posted = self.post(delivery.clone(), wait);
-            let held = posted.filter(|_| manner == Some(Manner::Reorder));
-            self.held.extend(held.map(|posted| (id, posted)));
+            if let (Some(posted), Some(Manner::Reorder)) = (posted, manner) {
+                self.held.entry(id).or_default().push(posted);
+            }
         }
         if manner == Some(Manner::Replay) {
             self.post(delivery, late);
@@ -113,7 +118,7 @@ impl World {
     fn lie(&mut self, delivery: &mut Delivery, lie: Lie) {
         let told = text(tell(lie, delivery.body.as_bytes()));
         let genuine = std::mem::replace(&mut delivery.body, told);
-        if lie == Lie::UnknownType {
+        if matches!(lie, Lie::Type(_)) {
             // One more webhook, not one in place of another.
             self.post(Delivery { body: genuine, ..delivery.clone() }, Duration::ZERO);
         }
@@ -143,11 +148,11 @@ impl World {
         }
     }
 
-    /// Sends again what the session's state calls for.
+    /// Sends again what the session's state calls for, even when its story is one of silence.
     pub(super) fn resend(&mut self, id: SessionId, now: At) -> Option<WebhookKind> {
         let session = &self.state.sessions.get(&id)?.session;
         let kind = session.news()?;
-        self.send(id, session.payouts.len().checked_sub(1), kind, now);
+        self.send_at_least(1, id, session.payouts.len().checked_sub(1), kind, now);
         Some(kind)
     }
 }
@@ -165,6 +170,7 @@ fn throw(world: &mut World, id: SessionId, kind: WebhookKind) -> Option<Strike> 
         session: Some(&shown_id),
         metadata: metadata.map(serde_json::value::RawValue::get),
         amount,
+        ended: false,
         of: Of::Webhook(kind),
     };
     world.faults.throw(&occasion)

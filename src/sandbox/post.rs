@@ -1,6 +1,7 @@
 //! The sandbox's own motion: lets due things happen and brings webhooks to their receivers, a bounded number
 //! at a time. Only HTTP 200 counts; anything else is tried again on the schedule until that ends.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use reqwest::header::CONTENT_TYPE;
@@ -15,7 +16,7 @@ use super::scalars::At;
 use super::settings::Timing;
 use super::world::{Job, World};
 
-/// Webhooks on the wire at one time: enough for a fast receiver, too few to drown a slow one.
+/// Webhooks of one project on the wire at one time: enough for a fast receiver, too few to drown a slow one.
 const WEBHOOKS_AT_ONCE: usize = 64;
 /// Due things handled per turn of the lock, so that calls get in between.
 const JOBS_PER_TURN: usize = 64;
@@ -65,6 +66,17 @@ impl Sandbox {
 }
 
 impl World {
+    /// The project whose webhook this is. One of a project that is served no more is given up.
+    fn addressee(&mut self, id: u64) -> Option<Box<str>> {
+        let project = self.state.deliveries.get(&id)?.project.clone();
+        if self.constitution.webhook_url(&project).is_some() {
+            return Some(project);
+        }
+        self.state.ledger.totals_of(&project).webhooks_given_up += 1;
+        self.end_delivery(id);
+        None
+    }
+
     fn letter(&self, id: u64) -> Option<Letter> {
         let delivery = self.state.deliveries.get(&id)?;
         let url = self.constitution.webhook_url(&delivery.project)?;
@@ -152,15 +164,17 @@ pub async fn carry(
     client: reqwest::Client,
     mut letters: mpsc::UnboundedReceiver<u64>,
 ) {
-    let permits = Arc::new(Semaphore::new(WEBHOOKS_AT_ONCE));
+    let mut permits: HashMap<Box<str>, Arc<Semaphore>> = HashMap::new();
     let mut under_way = tokio::task::JoinSet::new();
     while let Some(id) = letters.recv().await {
-        let permit = Arc::clone(&permits).acquire_owned().await.expect("never closed");
         while under_way.try_join_next().is_some() {}
-        let (sandbox, client) = (Arc::clone(&sandbox), client.clone());
+        let Some(project) = sandbox.world().addressee(id) else { continue };
+        // Each project waits for its own receiver only.
+        let permits = permits.entry(project).or_insert_with(|| Arc::new(Semaphore::new(WEBHOOKS_AT_ONCE)));
+        let (sandbox, client, permits) = (Arc::clone(&sandbox), client.clone(), Arc::clone(permits));
         under_way.spawn(async move {
+            let _permit = permits.acquire_owned().await.expect("never closed");
             attempt(&sandbox, &client, id).await;
-            drop(permit);
         });
     }
 }

@@ -41,7 +41,7 @@ impl Scene {
             submerchant: None,
         };
         let strike = self.world.strike(arrival, Some(&request), None);
-        self.world.call(arrival, Ok(request), strike.as_ref(), self.now).0
+        self.world.call(arrival, Ok(request), strike.as_ref(), self.now).answer
     }
 
     pub fn named(&mut self, method: Method, session: SessionId) -> u16 {

@@ -61,7 +61,7 @@ impl Sessions {
         self.records.get_mut(id)
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = (&SessionId, &Record)> {
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = (&SessionId, &Record)> {
         self.records.iter()
     }
 

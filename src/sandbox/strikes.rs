@@ -12,7 +12,7 @@ use super::session::{Order, Session};
 use super::world::World;
 
 impl World {
-    /// The fault that strikes this call. Counts as struck from here on.
+    /// The fault that strikes this call, unless the call is refused and the fault one of its own story.
     pub fn strike(
         &mut self,
         arrival: Arrival<'_>,
@@ -27,27 +27,24 @@ impl World {
             Some(Named::Archived(record)) => (None, record.session.is_final()),
             Some(Named::Nobodys | Named::Unreadable) | None => (None, false),
         };
-        let strike = match asked.filter(|strike| strike.kind.can_strike(Of::Call(arrival.method))) {
-            Some(strike) => Some(strike),
-            None => {
-                let own = request.and_then(|request| self.own_strike(arrival, request, id));
-                own.or_else(|| self.thrown(arrival, request, id))
-            }
-        };
-        // Nothing goes back that has not been somewhere.
-        strike.filter(|strike| strike.kind != FaultKind::StatusBackwards || ended)
+        let of = Of::Call(arrival.method);
+        if let Some(strike) = asked.filter(|strike| strike.kind.can_strike(of, ended)) {
+            return Some(strike);
+        }
+        let own = request.and_then(|request| self.own_strike(arrival, request, id));
+        let own = own.filter(|kind| kind.can_strike(of, ended)).map(Strike::own);
+        own.or_else(|| self.thrown(arrival, request, id, ended))
     }
 
     /// The fault in the story of the destination, once in a session's life.
     fn own_strike(
-        &mut self,
+        &self,
         arrival: Arrival<'_>,
         request: &Request,
         id: Option<SessionId>,
-    ) -> Option<Strike> {
+    ) -> Option<FaultKind> {
         let none = Order::default();
-        let record = id.and_then(|id| self.state.sessions.get_mut(&id));
-        let session = record.as_deref().map(|record| &record.session);
+        let session = id.and_then(|id| self.state.sessions.get(&id)).map(|record| &record.session);
         if session.is_some_and(|session| session.struck) {
             return None;
         }
@@ -71,18 +68,9 @@ impl World {
             (Some(Point::Call(wanted)), method) => wanted == method,
             (Some(Point::Webhook(_)), _) => false,
         };
-        if !(here && kind.can_strike(Of::Call(arrival.method))) {
-            return None;
-        }
-        // A story cannot strike a start that comes too late for it.
-        let start = matches!(arrival.method, Method::StartPayout);
-        if start && session.is_some_and(Session::was_started) {
-            return None;
-        }
-        if let Some(record) = record {
-            record.session.struck = true;
-        }
-        Some(Strike::plain(kind))
+        // What stands in the story of a start is not for one that comes too late anyway.
+        let late = arrival.method == Method::StartPayout && session.is_some_and(Session::was_started);
+        (here && !late).then_some(kind)
     }
 
     /// What the rules in force say.
@@ -91,6 +79,7 @@ impl World {
         arrival: Arrival<'_>,
         request: Option<&Request>,
         id: Option<SessionId>,
+        ended: bool,
     ) -> Option<Strike> {
         if self.faults.is_empty() {
             return None;
@@ -112,6 +101,7 @@ impl World {
             session: shown_id.as_deref(),
             metadata: metadata.map(RawValue::get),
             amount,
+            ended,
             of: Of::Call(arrival.method),
         };
         self.faults.throw(&occasion)

@@ -144,7 +144,8 @@ impl PayoutView<'_> {
     fn shown_amount(&self) -> Amount {
         let mut amount = self.payout.amount.clone();
         if self.look == Look::Report {
-            amount.minor = amount.minor.saturating_add(self.payout.script().shown_excess);
+            let excess = self.payout.script().shown_excess;
+            amount.minor = amount.minor.checked_add(excess).unwrap_or(amount.minor - excess);
         }
         amount
     }

@@ -92,6 +92,10 @@ impl AsyncWrite for Wired {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.wire.ordered().is_some_and(|cut| cut.reset) {
+            self.stream.set_zero_linger()?;
+            return Poll::Ready(Ok(()));
+        }
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }

@@ -3,6 +3,7 @@
 //! from its steps is booked here. No RSA, and no I/O but that of the archive, a bounded piece at a time, so
 //! the lock is held for microseconds.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
@@ -200,7 +201,7 @@ pub struct World {
     pub constitution: Constitution,
     pub faults: Book,
     /// Webhooks held back until the next one of their session has gone.
-    pub(super) held: HashMap<SessionId, u64>,
+    pub(super) held: HashMap<SessionId, Vec<u64>>,
     pub(super) agenda: BTreeSet<(At, Job)>,
     /// Set by every change, cleared by whoever saves the state.
     pub dirty: bool,
@@ -363,6 +364,12 @@ impl World {
     /// Ends a webhook, delivered or given up.
     pub(super) fn end_delivery(&mut self, id: u64) {
         let Some(delivery) = self.state.deliveries.remove(&id) else { return };
+        if let Entry::Occupied(mut held) = self.held.entry(delivery.session) {
+            held.get_mut().retain(|held| *held != id);
+            if held.get().is_empty() {
+                held.remove();
+            }
+        }
         self.state.sessions.letter_ended(delivery.session);
         self.make_room();
     }

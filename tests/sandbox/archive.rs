@@ -175,3 +175,21 @@ async fn the_archive_survives_a_restart() {
     assert_eq!(world.line(&created).await["paid_times"], 1);
     assert_eq!(requests(&world, &all[9]).await[0].0, "session/create");
 }
+
+#[tokio::test]
+async fn what_a_caller_wrote_over_several_lines_comes_back_from_the_archive() {
+    let world = World::open_with(|settings| settings.keep_sessions = 4).await;
+    let body = b"{\n  \"metadata\": {\r\n    \"order\": 1\n  }\n}".to_vec();
+    let signature = crate::support::partner_keys().sign(&body);
+    let headers = [("X-PARTNER-PROJECT", "shop"), ("X-PARTNER-SIGN", signature.as_str())];
+    let (status, answer) = world.post("/api/v2/session/create", &headers, body).await;
+    assert_eq!(status, 200, "{answer}");
+    let id = answer["session"]["id"].as_str().unwrap();
+    for _ in 0..60 {
+        world.created().await;
+    }
+    assert_eq!(world.status(id).await["status"], "created");
+    assert_eq!(world.line(id).await["metadata"], serde_json::json!({ "order": 1 }));
+    assert_eq!(world.get("/_sandbox/report").await["sessions"]["created"], 61);
+    world.ok("start/payout", crate::support::start_body(id, "tok_success")).await;
+}

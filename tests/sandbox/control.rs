@@ -59,6 +59,33 @@ async fn a_person_advances_fails_doubts_resolves_returns_and_resends() {
 }
 
 #[tokio::test]
+async fn what_is_advanced_happens_now() {
+    let world = World::open().await;
+    let id = world.started("tok_success").await;
+    let ready = world.wait_ready(&id).await;
+    let timed_out = world.act(&id, "advance", json!({})).await;
+    assert_eq!(timed_out["error"]["code"], "confirm_timeout");
+    let finished = timed_out["payout_list"][0]["finished_at"].as_str().unwrap();
+    assert_eq!(finished[..13], ready["updated_at"].as_str().unwrap()[..13], "not in four hours");
+    assert!(finished <= timed_out["updated_at"].as_str().unwrap());
+}
+
+#[tokio::test]
+async fn sums_beyond_sixty_four_bits_are_shown() {
+    let world = World::open().await;
+    for n in 0..3 {
+        let id = world.created().await;
+        let mut body = start_body(&id, &format!("tok_success_{n}"));
+        body["amount_details"]["amount"] = i64::MAX.into();
+        world.ok("start/payout", body).await;
+        world.act(&id, "resolve", json!({})).await;
+    }
+    let text = world.http.get(format!("{}/_sandbox/summary", world.base)).send().await.unwrap();
+    assert!(text.text().await.unwrap().contains("27670116110564327421"));
+    assert_eq!(world.get("/_sandbox/health").await["status"], "ok");
+}
+
+#[tokio::test]
 async fn an_error_that_stays_and_one_that_ends_badly() {
     let world = World::open().await;
     let open = world.confirmed("tok_session_error_open").await;

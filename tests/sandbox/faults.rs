@@ -281,12 +281,67 @@ async fn magic_tokens_strike_once() {
 }
 
 #[tokio::test]
+async fn a_story_strikes_one_call_that_is_not_refused_anyway() {
+    let world = World::open().await;
+    let id = world.started("tok_confirm_lost_1").await;
+    // Too early, or too late: not what the story is about.
+    if world.status(&id).await.get("next_action").is_none() {
+        let (status, _) = world.call("confirm", &json!({ "session_id": id })).await;
+        assert_ne!(status, 500);
+    }
+    let id = world.started("tok_slow_2").await;
+    world.refused("confirm", json!({ "session_id": id }), 400, "session_wrong_state").await;
+
+    let body = json!({ "payout_details": card("tok_fault_unknown_fields_3"),
+        "amount_details": { "amount": 5, "currency": "rub" } });
+    let created = world.ok("create", body.clone()).await;
+    assert!(created.get("risk_score").is_some());
+    let started = world.ok("start/payout", json!({ "session_id": created["id"] })).await;
+    assert!(started.get("risk_score").is_none());
+    let session = world.ok("init/payout", body).await;
+    assert!(session.get("risk_score").is_some());
+    assert!(world.status(session["id"].as_str().unwrap()).await.get("risk_score").is_none());
+
+    let id = world.started("tok_fault_status_backwards_4").await;
+    world.wait_ready(&id).await;
+    world.ok("confirm", json!({ "session_id": id })).await;
+    until("a step back after the end", || async {
+        (world.struck("status_backwards").await == 1).then_some(()).or({
+            world.status(&id).await;
+            None
+        })
+    })
+    .await;
+    assert_eq!(world.status(&id).await["status"], "accepted");
+}
+
+#[tokio::test]
+async fn a_cut_strikes_its_own_answer_only() {
+    let world = World::open().await;
+    let id = world.created().await;
+    let body = serde_json::to_vec(&json!({ "session_id": id })).unwrap();
+    let signature = partner_keys().sign(&body);
+    for (fault, calls) in [("reset;bytes=5000", 1), ("", 5)] {
+        for _ in 0..calls {
+            let request = world.http.post(format!("{}/api/v2/session/status", world.base));
+            let request = request.header("X-PARTNER-PROJECT", "shop").header("X-PARTNER-SIGN", &signature);
+            let request = if fault.is_empty() { request } else { request.header("X-SANDBOX-FAULT", fault) };
+            let answer = request.body(body.clone()).send().await;
+            assert!(!fault.is_empty() || answer.unwrap().bytes().await.is_ok());
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_fault_nobody_knows_is_refused_with_its_reason() {
     let world = World::open().await;
     let got = world.rude("create", &json!({}), "flood").await.unwrap();
     let answer: Value = serde_json::from_slice(&got.body.unwrap()).unwrap();
     assert_error(got.status, &answer, 400, "invalid_request");
     assert!(answer["error"]["description"].as_str().unwrap().contains("answer_lost"));
+    for odd in ["html;rate=0.5", "webhook_drop", "start_twice"] {
+        assert_eq!(world.rude("create", &json!({}), odd).await.unwrap().status, 400, "{odd}");
+    }
     let (status, answer) = world.control("faults", &json!({ "fault": "html", "rate": 7 })).await;
     assert_error(status, &answer, 400, "invalid_request");
     assert!(answer["error"]["description"].as_str().unwrap().contains("`rate`"));

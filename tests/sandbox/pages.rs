@@ -49,5 +49,6 @@ async fn sessions_are_listed_newest_first() {
     assert_eq!(shown["session"], world.status(&first).await);
     let missing = world.get("/_sandbox/sessions/ps_1").await;
     assert_error(404, &missing, 404, "invalid_request");
-    assert_eq!(world.get("/_sandbox/summary").await["sessions"]["created"], 2);
+    assert_eq!(world.get("/_sandbox/summary").await["sessions"], 2);
+    assert_error(400, &world.get("/_sandbox/sessions?limit=x").await, 400, "invalid_request");
 }

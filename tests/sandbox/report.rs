@@ -138,3 +138,23 @@ async fn the_report_is_written_at_the_end() {
     let text = std::fs::read_to_string(&file.0).unwrap();
     assert!(text.starts_with("{\n  \"sessions\": {\n    \"created\": 9,") && text.ends_with("}\n"), "{text}");
 }
+
+#[tokio::test]
+async fn a_key_counts_for_what_it_did_not_for_what_it_was_refused() {
+    let world = World::open().await;
+    let start = async |id: &str, key: &str| {
+        let body = crate::support::start_body(id, "tok_success");
+        world.call_as("shop", "v2", "start/payout", &body, Some(key)).await.0
+    };
+    let (first, second) = (world.created().await, world.created().await);
+    assert_eq!(start(&first, "k1").await, 200);
+    assert_eq!(start(&second, "k1").await, 400);
+    assert_eq!(start(&second, "k2").await, 200);
+    for id in [&first, &second] {
+        world.wait_ready(id).await;
+        world.ok("confirm", json!({ "session_id": id })).await;
+        world.wait_status(id, "accepted").await;
+    }
+    let keys = world.get("/_sandbox/report").await["by_idempotency_key"].clone();
+    assert_eq!((&keys["distinct"], &keys["paid"]), (&json!(2), &json!({ "1": 2 })));
+}

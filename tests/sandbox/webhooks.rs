@@ -57,3 +57,22 @@ async fn duplicates_are_the_same_to_the_byte() {
     assert_eq!((finished.len(), finished[0], finished[1]), (3, finished[1], finished[2]));
     assert_eq!(world.line(&id).await["paid_times"], 1);
 }
+
+#[tokio::test]
+async fn a_receiver_that_never_answers_keeps_no_other_project_waiting() {
+    let deaf = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/hook", deaf.local_addr().unwrap());
+    let world = World::open_with(|settings| {
+        settings.projects[1].webhook_url = url;
+        settings.timing.webhook_timeout = Duration::from_secs(600);
+    });
+    let world = world.await;
+    let body = json!({ "payout_details": crate::support::card("tok_success"),
+        "amount_details": { "amount": 5, "currency": "rub" } });
+    for _ in 0..80 {
+        let (status, answer) = world.call_as("other", "v2", "init/payout", &body, None).await;
+        assert_eq!(status, 200, "{answer}");
+    }
+    let id = world.started("tok_success_1").await;
+    world.sink.wait(&id, "ready_to_confirm", 1).await;
+}

@@ -10,20 +10,28 @@ use super::kind::{FaultKind, Scope};
 use super::rule::{Figures, Rule, Target};
 
 /// More would only be a mistake, and each call looks at all of them.
-const MOST_RULES: usize = 1000;
+pub(super) const MOST_RULES: usize = 1000;
 
 /// A fault that strikes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Strike {
     pub kind: FaultKind,
     pub figures: Figures,
+    /// It stands in the session's own story, and strikes there once.
+    pub own: bool,
 }
 
 impl Strike {
-    /// The fault with its default figures.
+    /// The fault of a session's own story.
     #[must_use]
-    pub fn plain(kind: FaultKind) -> Self {
-        Self { kind, figures: Figures::default() }
+    pub fn own(kind: FaultKind) -> Self {
+        Self { kind, figures: Figures::default(), own: true }
+    }
+
+    /// A fault that somebody has ordered.
+    #[must_use]
+    pub fn ordered(rule: &Rule) -> Self {
+        Self { kind: rule.fault, figures: rule.figures.clone(), own: false }
     }
 }
 
@@ -36,6 +44,8 @@ pub struct Occasion<'a> {
     /// JSON text.
     pub metadata: Option<&'a str>,
     pub amount: Option<i64>,
+    /// The session has ended: only then can its status go backwards.
+    pub ended: bool,
     pub of: Of,
 }
 
@@ -67,7 +77,11 @@ impl Target {
 impl FaultKind {
     /// Whether the fault can strike there at all.
     #[must_use]
-    pub fn can_strike(self, of: Of) -> bool {
+    pub fn can_strike(self, of: Of, ended: bool) -> bool {
+        // Nothing goes back that has not been somewhere.
+        if self == Self::StatusBackwards && !ended {
+            return false;
+        }
         match (self.scope(), of) {
             (Scope::Call, Of::Call(_)) | (Scope::Webhook, Of::Webhook(_)) => true,
             (Scope::Status, Of::Call(method)) => method == Method::Status,
@@ -161,17 +175,16 @@ impl Book {
 
     /// The fault of the first rule that fits and whose dice say so. Rules before it have had their throw.
     pub fn throw(&mut self, occasion: &Occasion<'_>) -> Option<Strike> {
-        let fitting = self
-            .entries
-            .iter_mut()
-            .filter(|entry| entry.rule.fault.can_strike(occasion.of) && entry.rule.target.fits(occasion));
+        let fitting = self.entries.iter_mut().filter(|entry| {
+            entry.rule.fault.can_strike(occasion.of, occasion.ended) && entry.rule.target.fits(occasion)
+        });
         for entry in fitting {
             let over = entry.rule.times.is_some_and(|times| entry.struck >= times);
             entry.fitted += 1;
             let strikes = entry.dice.f64() < entry.rule.rate;
             if !over && strikes && entry.fitted > entry.rule.skip {
                 entry.struck += 1;
-                return Some(Strike { kind: entry.rule.fault, figures: entry.rule.figures.clone() });
+                return Some(Strike::ordered(&entry.rule));
             }
         }
         None
@@ -185,7 +198,8 @@ mod tests {
 
     fn occasion(of: Of) -> Occasion<'static> {
         let (session, metadata) = (Some("ps_1"), Some("\"wd-7/1\""));
-        Occasion { project: "shop", version: Some(Version::V2), session, metadata, amount: Some(500), of }
+        let (version, amount) = (Some(Version::V2), Some(500));
+        Occasion { project: "shop", version, session, metadata, amount, ended: false, of }
     }
 
     fn book(rules: &[serde_json::Value]) -> Book {

@@ -66,7 +66,7 @@ impl Dressed {
 /// Dresses the answer to a call for `path`.
 #[must_use]
 pub fn dress(answer: Answer, strike: Option<&Strike>, path: &str) -> Dressed {
-    let Some(Strike { kind, figures }) = strike else { return Dressed::plain(answer) };
+    let Some(Strike { kind, figures, .. }) = strike else { return Dressed::plain(answer) };
     let mut dressed = match kind.deed() {
         Deed::Dress(garb) => clothe(answer, garb, figures, path),
         Deed::Lie(lie) => Dressed::plain(Answer { body: tell(lie, &answer.body), ..answer }),
@@ -147,7 +147,7 @@ mod tests {
 
     fn dressed(kind: FaultKind, figures: Figures) -> Dressed {
         let answer = Answer { status: 200, body: br#"{"status":"ok"}"#.to_vec() };
-        dress(answer, Some(&Strike { kind, figures }), "/api/v2/session/create")
+        dress(answer, Some(&Strike { kind, figures, own: false }), "/api/v2/session/create")
     }
 
     fn body(kind: FaultKind, figures: Figures) -> Bytes {

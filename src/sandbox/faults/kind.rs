@@ -175,7 +175,10 @@ kinds! {
     WebhookWrongCurrency "webhook_wrong_currency" Webhook Deed::Lie(Lie::Currency);
     WebhookUnknownFields "webhook_unknown_fields" Webhook Deed::Lie(Lie::UnknownFields);
     WebhookUnknownValues "webhook_unknown_values" Webhook Deed::Lie(Lie::UnknownValues);
-    WebhookUnknownType "webhook_unknown_type" Webhook Deed::Lie(Lie::UnknownType);
+    // One more webhook, of a type that is not about payouts, or of none that anybody knows.
+    WebhookUnknownType "webhook_unknown_type" Webhook Deed::Lie(Lie::Type("payout_enriched"));
+    WebhookActionRequired "webhook_action_required" Webhook Deed::Lie(Lie::Type("action_required"));
+    WebhookReadyToCapture "webhook_ready_to_capture" Webhook Deed::Lie(Lie::Type("ready_to_capture"));
 }
 
 impl FaultKind {

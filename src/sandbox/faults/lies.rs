@@ -11,7 +11,8 @@ pub enum Lie {
     Currency,
     UnknownFields,
     UnknownValues,
-    UnknownType,
+    /// Another type of webhook.
+    Type(&'static str),
 }
 
 /// The body with the lie in it.
@@ -19,8 +20,8 @@ pub enum Lie {
 pub fn tell(lie: Lie, body: &[u8]) -> Vec<u8> {
     let Ok(Value::Object(mut body_object)) = serde_json::from_slice(body) else { return body.to_vec() };
     match lie {
-        Lie::UnknownType => {
-            body_object.insert("type".to_owned(), "payout_enriched".into());
+        Lie::Type(name) => {
+            body_object.insert("type".to_owned(), name.into());
         }
         Lie::UnknownFields => add_fields(&mut body_object),
         Lie::Session | Lie::Amount | Lie::Currency | Lie::UnknownValues => {}
@@ -42,7 +43,7 @@ fn bend_session(lie: Lie, session: &mut Map<String, Value>) {
             session.insert("next_action".to_owned(), "verify_recipient".into());
         }
         Lie::UnknownFields => add_fields(session),
-        Lie::Amount | Lie::Currency | Lie::UnknownType => {}
+        Lie::Amount | Lie::Currency | Lie::Type(_) => {}
     }
     for list in ["payments", "payout_list"] {
         let payouts = session.get_mut(list).and_then(Value::as_array_mut);
@@ -58,20 +59,20 @@ fn bend_payout(lie: Lie, payout: &mut Map<String, Value>) {
             payout.insert("status".to_owned(), "reviewing".into());
         }
         Lie::UnknownFields => add_fields(payout),
-        Lie::Session | Lie::Amount | Lie::Currency | Lie::UnknownType => {}
+        Lie::Session | Lie::Amount | Lie::Currency | Lie::Type(_) => {}
     }
     let Some(Value::Object(amount)) = payout.get_mut("amount_details") else { return };
     match lie {
         Lie::Amount => {
             let right = amount.get("amount").and_then(Value::as_i64).unwrap_or(0);
-            amount.insert("amount".to_owned(), right.saturating_mul(10).into());
+            amount.insert("amount".to_owned(), right.checked_mul(10).unwrap_or(right / 10).into());
         }
         Lie::Currency => {
             let usd =
                 amount.get("currency").and_then(Value::as_str).is_some_and(|c| c.eq_ignore_ascii_case("usd"));
             amount.insert("currency".to_owned(), if usd { "eur" } else { "usd" }.into());
         }
-        Lie::Session | Lie::UnknownFields | Lie::UnknownValues | Lie::UnknownType => {}
+        Lie::Session | Lie::UnknownFields | Lie::UnknownValues | Lie::Type(_) => {}
     }
 }
 
@@ -97,7 +98,7 @@ mod tests {
             assert_eq!(payout(Lie::Amount)["amount_details"], json!({ "amount": 50, "currency": "rub" }));
             assert_eq!(payout(Lie::Currency)["amount_details"], json!({ "amount": 5, "currency": "usd" }));
             assert_eq!(told(Lie::UnknownValues)["session"]["status"], "under_review");
-            assert_eq!(told(Lie::UnknownType)["type"], "payout_enriched");
+            assert_eq!(told(Lie::Type("action_required"))["type"], "action_required");
             let richer = told(Lie::UnknownFields);
             assert!(richer["session"][list][0]["risk_score"].is_number() && richer["risk_score"].is_number());
             assert_eq!(richer["session"]["status"], "accepted");

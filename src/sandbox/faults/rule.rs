@@ -19,7 +19,8 @@ const LARGEST_BODY: u64 = 1 << 30;
 /// The most copies of one webhook.
 const MOST_COPIES: u8 = 100;
 
-/// Figures of a fault. Those left out have a default where they are used; those of another fault are refused.
+/// Figures of a fault. Those left out have a default where they are used; those that it does not use change
+/// nothing.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Figures {

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::book::MOST_RULES;
 use super::rule::Rule;
 
 /// What a scenario says.
@@ -33,6 +34,9 @@ impl Scenario {
             match (key.as_str(), value) {
                 ("seed", value) => {
                     scenario.seed = Some(value.as_u64().ok_or("`seed` is a whole number from 0")?);
+                }
+                ("fault", Value::Array(rules)) if rules.len() > MOST_RULES => {
+                    return Err(format!("{} faults are too many, {MOST_RULES} are allowed", rules.len()));
                 }
                 ("fault", Value::Array(rules)) => {
                     for (place, rule) in rules.into_iter().enumerate() {

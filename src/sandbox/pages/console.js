@@ -33,8 +33,8 @@ const ACTIONS = [
 
 const showTotals = (report) => {
   const totals = element('totals');
-  const pairs = [['sessions', report.sessions.created], ['confirmed', report.sessions.confirmed],
-    ['paid', report.sessions.paid]];
+  const pairs = [['sessions', report.sessions], ['confirmed', report.confirmed_sessions],
+    ['paid', report.paid_sessions]];
   for (const flow of report.money) {
     const minor = (amount) => amount.toLocaleString('en');
     pairs.push([`${flow.currency} out, minor units`, minor(flow.out) + (flow.back ? ` (back ${minor(flow.back)})` : '')]);
