@@ -11,7 +11,7 @@ use axum::{
 };
 use metrics_exporter_prometheus::PrometheusHandle;
 use sqlx::PgPool;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
 
 /// Longest a readiness check may take before it counts as no.
@@ -23,7 +23,11 @@ pub struct AdminState {
     pub metrics: PrometheusHandle,
     /// Cancelled as soon as the process is to stop.
     pub stopping: CancellationToken,
+    /// What a person should know of a process that is ready all the same.
+    pub notes: Notes,
 }
+
+pub type Notes = Arc<dyn Fn() -> Vec<String> + Send + Sync>;
 
 pub fn router(state: AdminState) -> Router {
     Router::new()
@@ -38,7 +42,10 @@ async fn ready(State(state): State<AdminState>) -> Response {
         return (StatusCode::SERVICE_UNAVAILABLE, "stopping\n").into_response();
     }
     match tokio::time::timeout(READY_WITHIN, pool::check_schema(&state.pool)).await {
-        Ok(Ok(())) => "ready\n".into_response(),
+        Ok(Ok(())) => {
+            let notes = (state.notes)().into_iter().map(|note| note + "\n");
+            ("ready\n".to_owned() + &notes.collect::<String>()).into_response()
+        }
         Ok(Err(error)) => {
             tracing::warn!(%error, "not ready");
             (StatusCode::SERVICE_UNAVAILABLE, "the database does not answer as it should\n").into_response()

@@ -18,6 +18,7 @@ use crate::{
         effects::{EffectSettings, Effects},
         inbox::{Inbox, InboxSettings},
         notify::{Notifications, NotifySettings},
+        pace::PaceSettings,
         repeat,
         sweep::Sweep,
     },
@@ -99,17 +100,13 @@ pub async fn start(config: Config) -> Result<Running> {
     let listeners = Listeners::bind(&config).await?;
     let (api, webhook, admin) = (listeners.api.addr, listeners.webhook.addr, listeners.admin.addr);
     let stop = CancellationToken::new();
-    let admin_router = admin::router(AdminState {
-        pool: parts.pool.clone(),
-        metrics: parts.metrics.clone(),
-        stopping: stop.clone(),
-    });
+    let effects = parts.effects(&config)?;
+    let admin_router = parts.admin(&effects, &stop);
     let routers = [
         (listeners.api.listener, parts.api(&config)),
         (listeners.webhook.listener, parts.webhook(&config)?),
         (listeners.admin.listener, admin_router),
     ];
-    let effects = parts.effects(&config)?;
     let halt = CancellationToken::new();
     let workers = parts.workers(&config, &effects, &halt)?;
     tracing::info!(%api, %webhook, %admin, "payoutd is ready");
@@ -226,6 +223,20 @@ impl Parts {
         })
     }
 
+    fn admin(&self, effects: &Effects, stop: &CancellationToken) -> Router {
+        let effects = effects.clone();
+        let notes = move || {
+            let paused = effects.paused().into_iter();
+            paused.map(|(project, why)| format!("calls to Pike pause: {project} ({why})")).collect()
+        };
+        admin::router(AdminState {
+            pool: self.pool.clone(),
+            metrics: self.metrics.clone(),
+            stopping: stop.clone(),
+            notes: Arc::new(notes),
+        })
+    }
+
     fn webhook(&self, config: &Config) -> Result<Router> {
         let mut verifiers = BTreeMap::new();
         for (name, project) in &config.projects {
@@ -252,6 +263,15 @@ impl Parts {
             retry_first: config.effects.retry_first,
             retry_longest: config.effects.retry_longest,
             max_in_flight: config.pike.max_in_flight,
+            pace: PaceSettings {
+                calls_per_second: config.pike.calls_per_second,
+                reads_per_second: config.pike.reads_per_second,
+                width: config.pike.max_in_flight,
+                breaker_failures: config.breaker.failures,
+                breaker_pause: config.breaker.pause,
+                breaker_longest: config.breaker.longest_pause,
+            },
+            projects: config.projects.keys().cloned().map(ProjectId).collect(),
         };
         Ok(Effects::new(self.pool.clone(), self.engine.clone(), Arc::new(pike(config)?), settings))
     }
@@ -268,6 +288,7 @@ impl Parts {
         let notifications = self.notifications(config)?;
         let idle = config.effects.idle_poll;
         let mut workers = JoinSet::new();
+        let effects_for_figures = effects.clone();
         let (effects, wake, token) = (effects.clone(), Arc::clone(&self.wake.effects), stop.clone());
         workers.spawn(async move {
             repeat(idle, wake, token, || effects.start_some()).await;
@@ -290,8 +311,10 @@ impl Parts {
             "sweep"
         });
         let (metrics, token) = (self.metrics.clone(), stop.clone());
+        let effects = effects_for_figures;
         workers.spawn(async move {
             let round = || {
+                effects.export_pace();
                 // Samples pile up until somebody folds them, and nobody may ever ask for the metrics page.
                 metrics.run_upkeep();
                 sweep.export_backlog()

@@ -45,6 +45,7 @@ pub struct Config {
     pub admin: Listener,
     pub log: Log,
     pub pike: Pike,
+    pub breaker: Breaker,
     pub polling: Polling,
     pub effects: Effects,
     pub inbox: Inbox,
@@ -99,6 +100,10 @@ pub struct Pike {
     pub total_timeout: Duration,
     pub max_response_bytes: usize,
     pub max_in_flight: usize,
+    /// For each project; 0 for no limit.
+    pub calls_per_second: u32,
+    /// The same for `session/status` alone.
+    pub reads_per_second: u32,
     #[serde(with = "humantime_serde")]
     pub confirm_window: Duration,
     pub second_start_refused: bool,
@@ -113,6 +118,16 @@ pub struct Pike {
 pub enum ApiVersion {
     V2,
     V1,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Breaker {
+    pub failures: u32,
+    #[serde(with = "humantime_serde")]
+    pub pause: Duration,
+    #[serde(with = "humantime_serde")]
+    pub longest_pause: Duration,
 }
 
 #[derive(Clone, Debug, Deserialize)]

@@ -66,6 +66,9 @@ fn the_defaults_are_as_documented() {
     assert_eq!((pike.api_version, pike.second_start_refused), (ApiVersion::V2, false));
     assert_eq!((pike.connect_timeout, pike.total_timeout), (secs(3), secs(15)));
     assert_eq!((pike.max_response_bytes, pike.max_in_flight), (262_144, 64));
+    assert_eq!((pike.calls_per_second, pike.reads_per_second), (0, 5));
+    let breaker = &config.breaker;
+    assert_eq!((breaker.failures, breaker.pause, breaker.longest_pause), (10, secs(5), secs(60)));
     assert_eq!(pike.confirm_window, secs(240 * 60));
     assert_eq!((pike.start_unresolved_after, pike.stale_read_grace), (secs(60), secs(60)));
     let polling = &config.polling;

@@ -6,6 +6,8 @@ mod backoff;
 pub mod effects;
 pub mod inbox;
 pub mod notify;
+pub mod pace;
+mod paces;
 pub mod sweep;
 
 use std::{future::Future, sync::Arc, time::Duration};

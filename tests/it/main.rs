@@ -15,6 +15,7 @@ mod faults;
 mod notifications;
 mod operations;
 mod outcomes;
+mod pace;
 mod process;
 mod receiver;
 mod relay;

@@ -15,6 +15,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Instant,
 };
 use tokio::sync::watch;
 
@@ -37,6 +38,8 @@ pub struct Exchange {
     pub headers: HeaderMap,
     pub body: Bytes,
     pub status: u16,
+    /// When it arrived.
+    pub at: Instant,
 }
 
 /// What goes wrong on the wire.
@@ -71,6 +74,11 @@ impl Plan {
     pub async fn struck(&self) {
         let what = format!("{:?} on {}", self.trouble, self.path);
         until(&what, || async { (self.met() > 0).then_some(()) }).await;
+    }
+
+    /// Strikes no more.
+    pub fn end(&self) {
+        self.left.store(0, Ordering::SeqCst);
     }
 
     /// Lets go whatever is held now and later.
@@ -158,6 +166,7 @@ async fn pass(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
+    let at = Instant::now();
     let plan = wire.planned(uri.path());
     let trouble = plan.as_ref().map(|plan| plan.trouble);
     if let (Some(plan), Some(Trouble::Hold)) = (&plan, trouble) {
@@ -174,7 +183,7 @@ async fn pass(
     }
     let lost = trouble == Some(Trouble::LoseAnswer);
     let (status, answer) = if lost { (502, Bytes::from("<html>Bad gateway")) } else { (status, answer) };
-    let exchange = Exchange { path: uri.path().to_owned(), headers, body, status };
+    let exchange = Exchange { path: uri.path().to_owned(), headers, body, status, at };
     wire.seen.lock().unwrap().push(exchange);
     (StatusCode::from_u16(status).unwrap(), [("content-type", "application/json")], answer).into_response()
 }

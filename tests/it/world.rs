@@ -73,6 +73,9 @@ impl Setup {
             ("database.max_connections", "8"),
             ("pike.connect_timeout", "500ms"),
             ("pike.total_timeout", "2s"),
+            ("pike.reads_per_second", "0"),
+            ("breaker.pause", "100ms"),
+            ("breaker.longest_pause", "200ms"),
             ("pike.start_unresolved_after", "1s"),
             ("pike.stale_read_grace", "1s"),
             ("polling.first", "100ms"),
@@ -252,6 +255,14 @@ impl World {
 
     pub async fn ledger(&self) -> Ledger {
         Ledger::read(&format!("http://{}", self.sandbox)).await
+    }
+
+    /// Orders a fault of the sandbox.
+    pub async fn fault(&self, rule: serde_json::Value) {
+        let url = format!("http://{}/_sandbox/faults", self.sandbox);
+        let request = http_client().post(url).header("content-type", "application/json");
+        let answer = request.body(rule.to_string()).send().await.unwrap();
+        assert!(answer.status().is_success(), "{}", answer.text().await.unwrap());
     }
 
     /// A page of the admin listener: status and text.

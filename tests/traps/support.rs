@@ -16,7 +16,7 @@ use payoutd::{
     },
     engine::{Applied, Cause, Core, Created, Engine, EngineError, Envelope, Wake},
     store::{
-        effects::{self, Claimed},
+        effects::{self, Claimed, Lane, Which},
         inbox::{self, InboxClaim, Incoming},
         payouts::NewPayout,
         pool::{self, MIGRATIONS},
@@ -102,7 +102,7 @@ impl Database {
     /// Claims this many effects for so long that nobody else gets them, or not at all (`Duration::ZERO`).
     pub async fn claim_effects(&self, lease: Duration) -> Vec<Claimed> {
         let mut tx = self.pool.begin().await.unwrap();
-        let claimed = effects::claim(&mut tx, 1_000, lease).await.unwrap();
+        let claimed = effects::claim(&mut tx, 1_000, lease, &lanes()).await.unwrap();
         tx.commit().await.unwrap();
         claimed
     }
@@ -172,6 +172,11 @@ impl Database {
             .await
             .unwrap()
     }
+}
+
+/// Everything that the project may do.
+pub fn lanes() -> [Lane; 2] {
+    [Which::Calls, Which::Reads].map(|which| Lane { project: project(), which, most: 1_000 })
 }
 
 pub fn engine_on(pool: PgPool, rules: RuleSet) -> Engine {

@@ -1,7 +1,7 @@
 //! Once the switch for confirms has been thrown, no confirm is permitted: not even by a transaction that was
 //! under way.
 
-use crate::support::{Database, is_done, project, ready, rules, until, webhook};
+use crate::support::{Database, is_done, lanes, project, ready, rules, until, webhook};
 use payoutd::{
     domain::effect::EffectKind,
     store::{
@@ -133,7 +133,7 @@ async fn a_permitted_confirm_is_not_sent_while_the_switch_is_off() {
 
 async fn claimed(database: &Database) -> usize {
     let mut tx = database.pool.begin().await.unwrap();
-    let claimed = effects::claim(&mut tx, 10, Duration::from_secs(60)).await.unwrap();
+    let claimed = effects::claim(&mut tx, 10, Duration::from_secs(60), &lanes()).await.unwrap();
     tx.commit().await.unwrap();
     claimed.iter().filter(|effect| effect.kind == EffectKind::Confirm).count()
 }
