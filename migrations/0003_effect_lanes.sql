@@ -1,5 +1,5 @@
--- Effects are claimed project by project, status reads apart from other calls: each has a rate of its own, and
--- a project whose calls pause must not be scanned past by everybody else's claims.
+-- Effects are claimed project by project, status reads apart from other calls: each has a rate of its own,
+-- and a project whose calls pause must not be scanned past by everybody else's claims.
 
 ALTER TABLE effects ADD COLUMN project_id text;
 UPDATE effects e SET project_id = p.project_id FROM payouts p WHERE p.id = e.payout_id;

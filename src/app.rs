@@ -15,6 +15,7 @@ use crate::{
     telemetry,
     webhook::{self, Verifier, WebhookState},
     worker::{
+        confirm::ConfirmSettings,
         effects::{EffectSettings, Effects},
         inbox::{Inbox, InboxSettings},
         notify::{Notifications, NotifySettings},
@@ -93,10 +94,25 @@ pub async fn start(config: Config) -> Result<Running> {
     rules::remember(&mut tx, &rule_set.version, &rule_text).await.context("storing the rule set")?;
     tx.commit().await?;
 
+    let version = rule_set.version.clone();
     let (wake, inbox_wake) = (Wake::default(), Arc::new(Notify::new()));
-    let core = Core { pool: pool.clone(), policy: config.policy(), rules: rule_set, wake: wake.clone() };
-    let parts =
-        Parts { engine: Engine::start(core), pool, webhook_pool, read_pool, wake, inbox_wake, metrics };
+    let core = Core {
+        pool: pool.clone(),
+        policy: config.policy(),
+        rules: rule_set,
+        stop_line: config.stop_line(),
+        wake: wake.clone(),
+    };
+    let parts = Parts {
+        engine: Engine::start(core),
+        rule_set: version,
+        pool,
+        webhook_pool,
+        read_pool,
+        wake,
+        inbox_wake,
+        metrics,
+    };
     let listeners = Listeners::bind(&config).await?;
     let (api, webhook, admin) = (listeners.api.addr, listeners.webhook.addr, listeners.admin.addr);
     let stop = CancellationToken::new();
@@ -205,6 +221,8 @@ impl Listeners {
 /// What the rooms share.
 struct Parts {
     engine: Engine,
+    /// The version of the rules in force.
+    rule_set: String,
     pool: PgPool,
     webhook_pool: PgPool,
     read_pool: PgPool,
@@ -271,6 +289,7 @@ impl Parts {
                 breaker_pause: config.breaker.pause,
                 breaker_longest: config.breaker.longest_pause,
             },
+            confirm: ConfirmSettings { rule_set: self.rule_set.clone(), max_age: config.permit.max_age },
             projects: config.projects.keys().cloned().map(ProjectId).collect(),
         };
         Ok(Effects::new(self.pool.clone(), self.engine.clone(), Arc::new(pike(config)?), settings))

@@ -51,6 +51,8 @@ pub struct Config {
     pub inbox: Inbox,
     pub holds: Holds,
     pub rules: Rules,
+    pub permit: Permit,
+    pub stop_line: StopLine,
     pub notifications: Notifications,
     pub shutdown: Shutdown,
     /// At least one, by our own name.
@@ -179,6 +181,21 @@ pub struct Rules {
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
+pub struct Permit {
+    #[serde(with = "humantime_serde")]
+    pub max_age: Duration,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StopLine {
+    pub anomalies: i64,
+    #[serde(with = "humantime_serde")]
+    pub window: Duration,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Notifications {
     #[serde(with = "humantime_serde")]
     pub timeout: Duration,
@@ -234,6 +251,15 @@ impl Config {
                 longest: signed(self.polling.longest),
             },
         }
+    }
+}
+
+impl Config {
+    /// When anomalies stop a project's confirms.
+    #[must_use]
+    pub fn stop_line(&self) -> policy::StopLine {
+        let StopLine { anomalies, window } = self.stop_line;
+        policy::StopLine { anomalies, window: signed(window) }
     }
 }
 

@@ -5,6 +5,7 @@
 mod announce;
 mod apply;
 mod create;
+mod line;
 mod write;
 
 pub use create::{CreateRefusal, Created};
@@ -15,7 +16,7 @@ use crate::{
         decide::Refusal,
         event::Event,
         id::{PayoutId, ProjectId},
-        policy::Policy,
+        policy::{Policy, StopLine},
         rules::RuleSet,
     },
     store::{
@@ -107,6 +108,7 @@ pub struct Core {
     pub pool: PgPool,
     pub policy: Policy,
     pub rules: RuleSet,
+    pub stop_line: StopLine,
     pub wake: Wake,
 }
 

@@ -79,6 +79,10 @@ fn the_defaults_are_as_documented() {
     assert_eq!((config.inbox.lease, config.inbox.orphan_for), (secs(30), secs(24 * 3600)));
     assert_eq!(config.holds.margin, secs(15 * 60));
     assert_eq!(config.rules.file.file_name().unwrap(), "rules.toml");
+    assert_eq!(config.permit.max_age, secs(5 * 60));
+    let defaults = policy::StopLine::default();
+    assert_eq!(config.stop_line(), defaults);
+    assert_eq!((defaults.anomalies, defaults.window), (3, time::Duration::HOUR));
     let notifications = &config.notifications;
     assert_eq!((notifications.timeout, notifications.retry_first), (secs(5), secs(5)));
     assert_eq!((notifications.retry_longest, notifications.give_up_after), (secs(6 * 3600), secs(72 * 3600)));

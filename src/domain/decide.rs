@@ -13,7 +13,7 @@ use super::{
     event::{Command, Event, Observation, Outcome},
     id::SessionId,
     payout::{Anomaly, Payout},
-    permit::{Permit, PermitKind},
+    permit::{Permit, PermitKind, Unfit},
     policy::Policy,
     provider::ProviderFacts,
     rules::{Inputs, RuleOutcome, RuleSet, Verdict},
@@ -84,6 +84,7 @@ pub enum Reason {
     ConfirmAccepted,
     ConfirmUnknown,
     ConfirmResent,
+    PermitStale,
     CancelAccepted,
     CancelUnknown,
     CancelResent,
@@ -135,6 +136,7 @@ pub fn decide(payout: &Payout, event: &Event, world: &World<'_>) -> Decision {
     let decision = match event {
         Event::Command(command) => commands::decide(payout, command, world),
         Event::Observed(Observation::Due) => due(payout, world),
+        Event::Observed(Observation::Withheld(unfit)) => answers::withheld(payout, *unfit),
         Event::Observed(Observation::Reported(report)) => {
             reports::decide(payout, report, Source::Webhook, world)
         }
@@ -152,12 +154,17 @@ pub fn needs_verdict(payout: &Payout, event: &Event) -> bool {
     match event {
         Event::Command(Command::Approve { .. }) => true,
         Event::Command(Command::Cancel { .. } | Command::Reject { .. })
-        | Event::Observed(Observation::Due) => false,
-        Event::Observed(_) => {
-            payout.permit.is_none()
+        | Event::Observed(Observation::Due | Observation::Withheld(_)) => false,
+        Event::Observed(Observation::Reported(_) | Observation::Answered { .. }) => {
+            (payout.permit.is_none() || is_confirmed_again(&payout.state))
                 && report_of(event).is_some_and(|report| report.shows(payout) == Shows::AwaitsConfirm)
         }
     }
+}
+
+/// States in which a confirm that Pike still waits for is sent again; under other rules it is decided anew.
+fn is_confirmed_again(state: &State) -> bool {
+    matches!(state, State::ConfirmUnknown { .. } | State::Settling { .. } | State::Unknown { .. })
 }
 
 fn due(payout: &Payout, world: &World<'_>) -> Decision {
@@ -282,7 +289,8 @@ fn report_of(event: &Event) -> Option<&SessionReport> {
         Event::Observed(
             Observation::Reported(report) | Observation::Answered { outcome: Outcome::Accepted(report), .. },
         ) => Some(report),
-        Event::Observed(Observation::Answered { .. } | Observation::Due) | Event::Command(_) => None,
+        Event::Observed(Observation::Answered { .. } | Observation::Due | Observation::Withheld(_))
+        | Event::Command(_) => None,
     }
 }
 

@@ -3,6 +3,7 @@
 
 use super::{id::SessionId, payout::Payout};
 use sha2::{Digest, Sha256};
+use time::Duration;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum PermitKind {
@@ -23,6 +24,48 @@ impl Permit {
     pub fn bind(kind: PermitKind, payout: &Payout, session: &SessionId, rule_set: &str) -> Self {
         Self { kind, bound_to: binding(payout, session, rule_set) }
     }
+}
+
+/// Why a permitted confirm may not be sent as it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Unfit {
+    /// What is stored is not what was decided about.
+    Altered,
+    /// Decided too long ago, or under other rules: the present has to be looked at first.
+    Stale,
+}
+
+/// What lies beside a payout whose confirm is about to be sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Evidence {
+    /// The hash that the intention to confirm carries; an older release stored none.
+    pub carried: Option<[u8; 32]>,
+    /// The permit as it stands in its own table.
+    pub permit: Permit,
+    /// The rule set that it was decided under.
+    pub rule_set: String,
+    /// Since it was decided, or decided again.
+    pub age: Duration,
+}
+
+/// Whether a confirm may be sent for this payout: permit, intention and payout must still be about the same,
+/// and the decision must be young and of the rules in force.
+///
+/// # Errors
+/// [`Unfit`] says what has to happen instead.
+pub fn check(payout: &Payout, seen: &Evidence, rule_set: &str, max_age: Duration) -> Result<(), Unfit> {
+    let now = payout
+        .state
+        .session()
+        .map(|session| Permit::bind(PermitKind::Confirm, payout, session, &seen.rule_set));
+    let same = now.as_ref() == Some(&seen.permit) && payout.permit.as_ref() == Some(&seen.permit);
+    if !same || seen.carried.is_some_and(|carried| carried != seen.permit.bound_to) {
+        return Err(Unfit::Altered);
+    }
+    if seen.carried.is_none() || seen.rule_set != rule_set || seen.age > max_age {
+        return Err(Unfit::Stale);
+    }
+    Ok(())
 }
 
 /// Hash of session, amount, currency, recipient, destination and rule-set version. Every part is preceded by

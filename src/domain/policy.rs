@@ -26,6 +26,20 @@ pub struct Policy {
     pub polling: Polling,
 }
 
+/// When anomalies of the money kind stop a project's confirms.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StopLine {
+    /// So many within `window`; money that nobody permitted does at once.
+    pub anomalies: i64,
+    pub window: Duration,
+}
+
+impl Default for StopLine {
+    fn default() -> Self {
+        Self { anomalies: 3, window: Duration::HOUR }
+    }
+}
+
 /// When to ask Pike without having been told anything.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Polling {

@@ -1,5 +1,5 @@
-//! `Retry-After`: how long Pike, or a gateway in front of it, asks us to stay away. Whatever is written there,
-//! the answer is between a second and a quarter of an hour: nonsense must neither hammer Pike nor stop a
+//! `Retry-After`: how long Pike, or a gateway in front of it, asks us to stay away. Whatever is written
+//! there, the answer is between a second and a quarter of an hour: nonsense must neither hammer Pike nor stop a
 //! project for a day.
 
 use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};

@@ -89,10 +89,11 @@ pub async fn insert(tx: &mut PgConnection, new: &[(PayoutId, EffectKind)]) -> Re
         .map(|(_, kind)| matches!(kind, EffectKind::Confirm | EffectKind::Cancel).then(|| kind.code()))
         .collect();
     sqlx::query(
-        "INSERT INTO effects (payout_id, kind, permit_kind, project_id)
-         SELECT n.payout_id, n.kind, n.permit_kind, p.project_id
+        "INSERT INTO effects (payout_id, kind, permit_kind, project_id, bound_to)
+         SELECT n.payout_id, n.kind, n.permit_kind, p.project_id, m.bound_to
          FROM unnest($1::uuid[], $2::text[], $3::text[]) AS n(payout_id, kind, permit_kind)
          JOIN payouts p ON p.id = n.payout_id
+         LEFT JOIN permits m ON m.payout_id = n.payout_id AND m.kind = n.permit_kind
          ON CONFLICT (payout_id, kind) DO NOTHING",
     )
     .bind(payouts)
@@ -203,8 +204,8 @@ struct ClaimRow {
 }
 
 /// Claims up to `limit` runnable effects of these lanes for `lease`, reads last: they can wait. Effects whose
-/// lease ran out are runnable again and come back as interrupted. A confirm whose switch is off stays where it
-/// is. A row that cannot be read is left to its lease and does not keep the others from being claimed.
+/// lease ran out are runnable again and come back as interrupted. A confirm whose switch is off stays where
+/// it is. A row that cannot be read is left to its lease and does not keep the others from being claimed.
 ///
 /// # Errors
 /// Database errors only.

@@ -3,6 +3,7 @@
 
 use super::{
     backoff,
+    confirm::{self, ConfirmSettings, Look},
     pace::PaceSettings,
     paces::{Paces, Turn},
 };
@@ -36,6 +37,8 @@ pub struct EffectSettings {
     pub max_in_flight: usize,
     /// Of each project.
     pub pace: PaceSettings,
+    /// What a confirm must fulfil right before it is sent.
+    pub confirm: ConfirmSettings,
     /// Whose effects are worked on.
     pub projects: Vec<ProjectId>,
 }
@@ -138,6 +141,10 @@ impl Effects {
             Reply { answer: Answer::Came(Outcome::Unknown(error)), condition: Condition::NotTried }
         } else {
             turn.wait().await;
+            if effect.kind == EffectKind::Confirm && !self.may_confirm(&effect).await {
+                self.paces.ended(turn, Condition::NotTried);
+                return;
+            }
             self.pike.call(&call(&effect)).await
         };
         let kind = effect.kind;
@@ -159,8 +166,34 @@ impl Effects {
         }
     }
 
+    /// The last look before money moves. A confirm that may not go is dealt with here.
+    async fn may_confirm(&self, effect: &Claimed) -> bool {
+        match confirm::look(&self.pool, effect, &self.settings.confirm).await {
+            Ok(Look::Good) => return true,
+            Ok(Look::NotOurs) => {
+                metrics::counter!("payoutd_effects_superseded_total").increment(1);
+                tracing::warn!(payout = %effect.payout, "a confirm was not sent: its claim had been lost");
+            }
+            Ok(Look::SwitchedOff) => self.put_back(effect).await,
+            Ok(Look::Unfit(unfit)) => {
+                metrics::counter!("payoutd_confirms_withheld_total").increment(1);
+                tracing::warn!(payout = %effect.payout, ?unfit, "a confirm was not sent");
+                self.submit(effect, Observation::Withheld(unfit)).await;
+            }
+            Err(error) => {
+                tracing::error!(payout = %effect.payout, %error, "a confirm's permit could not be read");
+                self.give_back(effect, "its permit could not be read").await;
+            }
+        }
+        false
+    }
+
     async fn record(&self, effect: &Claimed, outcome: Outcome) {
-        let event = Event::Observed(Observation::Answered { call: effect.kind, outcome });
+        self.submit(effect, Observation::Answered { call: effect.kind, outcome }).await;
+    }
+
+    async fn submit(&self, effect: &Claimed, observation: Observation) {
+        let event = Event::Observed(observation);
         let envelope = Envelope { payout: effect.payout, event, cause: Cause::Effect(effect.claim) };
         match self.engine.submit(envelope).await {
             Ok(Applied::Done(_) | Applied::Refused(_)) => {}

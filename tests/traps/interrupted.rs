@@ -10,6 +10,7 @@ use payoutd::{
     domain::{effect::EffectKind, event::Command, event::Event, id::PayoutId},
     engine::{Cause, Created, Engine, Envelope},
     worker::{
+        confirm::ConfirmSettings,
         effects::{EffectSettings, Effects},
         pace::PaceSettings,
     },
@@ -34,6 +35,7 @@ async fn taker(database: &Database, engine: &Engine) -> (Effects, Peer) {
             breaker_pause: Duration::from_secs(1),
             breaker_longest: Duration::from_secs(1),
         },
+        confirm: ConfirmSettings { rule_set: "test".to_owned(), max_age: Duration::from_secs(60) },
         projects: vec![project()],
     };
     let pike = Arc::new(pike(&peer.url, Duration::from_secs(10)));

@@ -1,3 +1,5 @@
+//! Rates, waits and the breaker against a clock of the tests' own.
+
 use super::*;
 
 fn ms(count: u64) -> Duration {
