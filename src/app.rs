@@ -1,25 +1,24 @@
 //! The composition root: settings in, a running payoutd out. Puts the rooms together and takes them apart
 //! again in the right order; decides nothing.
 
+mod calls;
+
 use crate::{
     admin::{self, AdminState},
     api::{self, ApiState},
     clock::Clock,
     config::{self, Config, WebhookScheme},
-    domain::id::ProjectId,
+    domain::{id::ProjectId, policy::Mode},
     engine::{Core, Engine, Wake},
     http::{self, Limits},
     notify::{Endpoint, Notifier, PrivateAddresses, Secret},
-    pike::{ApiVersion, Pike, PikeProject, PikeSettings, sign::Signer},
     store::{pool, rules},
     telemetry,
     webhook::{self, Verifier, WebhookState},
     worker::{
-        confirm::ConfirmSettings,
-        effects::{EffectSettings, Effects},
+        effects::Effects,
         inbox::{Inbox, InboxSettings},
         notify::{Notifications, NotifySettings},
-        pace::PaceSettings,
         repeat,
         sweep::Sweep,
     },
@@ -52,6 +51,9 @@ const BACKLOG_EVERY: Duration = Duration::from_secs(5);
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// How long answers about a process that has stopped otherwise may take.
 const ADMIN_GRACE: Duration = Duration::from_secs(1);
+
+/// What readiness says in that mode.
+const RECONCILING: &str = "reconciling only: no order is taken, Pike gets nothing but status reads";
 
 /// A running payoutd.
 pub struct Running {
@@ -94,30 +96,28 @@ pub async fn start(config: Config) -> Result<Running> {
     rules::remember(&mut tx, &rule_set.version, &rule_text).await.context("storing the rule set")?;
     tx.commit().await?;
 
-    let version = rule_set.version.clone();
+    let rule_version = rule_set.version.clone();
     let (wake, inbox_wake) = (Wake::default(), Arc::new(Notify::new()));
     let core = Core {
         pool: pool.clone(),
         policy: config.policy(),
         rules: rule_set,
         stop_line: config.stop_line(),
+        mode: config.mode(),
         wake: wake.clone(),
     };
-    let parts = Parts {
-        engine: Engine::start(core),
-        rule_set: version,
-        pool,
-        webhook_pool,
-        read_pool,
-        wake,
-        inbox_wake,
-        metrics,
-    };
+    let parts =
+        Parts { engine: Engine::start(core), pool, webhook_pool, read_pool, wake, inbox_wake, metrics };
     let listeners = Listeners::bind(&config).await?;
     let (api, webhook, admin) = (listeners.api.addr, listeners.webhook.addr, listeners.admin.addr);
     let stop = CancellationToken::new();
-    let effects = parts.effects(&config)?;
-    let admin_router = parts.admin(&effects, &stop);
+    let mode = config.mode();
+    if mode == Mode::ReconcileOnly {
+        let asked = parts.engine.ask_about_everything(config.reconcile.recent).await?;
+        tracing::warn!(asked, "reconciling only: nothing is sent to Pike but status reads");
+    }
+    let effects = calls::effects(&config, &parts.pool, &parts.engine, rule_version, mode)?;
+    let admin_router = parts.admin(&effects, mode, &stop);
     let routers = [
         (listeners.api.listener, parts.api(&config)),
         (listeners.webhook.listener, parts.webhook(&config)?),
@@ -221,8 +221,6 @@ impl Listeners {
 /// What the rooms share.
 struct Parts {
     engine: Engine,
-    /// The version of the rules in force.
-    rule_set: String,
     pool: PgPool,
     webhook_pool: PgPool,
     read_pool: PgPool,
@@ -241,11 +239,17 @@ impl Parts {
         })
     }
 
-    fn admin(&self, effects: &Effects, stop: &CancellationToken) -> Router {
+    fn admin(&self, effects: &Effects, mode: Mode, stop: &CancellationToken) -> Router {
         let effects = effects.clone();
+        let reconciling = match mode {
+            Mode::Everything => None,
+            Mode::ReconcileOnly => Some(RECONCILING.to_owned()),
+        };
+        metrics::gauge!("payoutd_reconcile_only").set(if reconciling.is_some() { 1.0 } else { 0.0 });
         let notes = move || {
             let paused = effects.paused().into_iter();
-            paused.map(|(project, why)| format!("calls to Pike pause: {project} ({why})")).collect()
+            let paused = paused.map(|(project, why)| format!("calls to Pike pause: {project} ({why})"));
+            reconciling.clone().into_iter().chain(paused).collect()
         };
         admin::router(AdminState {
             pool: self.pool.clone(),
@@ -273,26 +277,6 @@ impl Parts {
             intake: webhook::intake(self.webhook_pool.clone()),
             wake: Arc::clone(&self.inbox_wake),
         }))
-    }
-
-    fn effects(&self, config: &Config) -> Result<Effects> {
-        let settings = EffectSettings {
-            lease: config.effects.lease,
-            retry_first: config.effects.retry_first,
-            retry_longest: config.effects.retry_longest,
-            max_in_flight: config.pike.max_in_flight,
-            pace: PaceSettings {
-                calls_per_second: config.pike.calls_per_second,
-                reads_per_second: config.pike.reads_per_second,
-                width: config.pike.max_in_flight,
-                breaker_failures: config.breaker.failures,
-                breaker_pause: config.breaker.pause,
-                breaker_longest: config.breaker.longest_pause,
-            },
-            confirm: ConfirmSettings { rule_set: self.rule_set.clone(), max_age: config.permit.max_age },
-            projects: config.projects.keys().cloned().map(ProjectId).collect(),
-        };
-        Ok(Effects::new(self.pool.clone(), self.engine.clone(), Arc::new(pike(config)?), settings))
     }
 
     fn workers(
@@ -368,29 +352,4 @@ impl Parts {
         let wake = Arc::clone(&self.wake.notifications);
         Ok(Notifications::new(self.pool.clone(), Arc::new(notifier), Clock, settings, wake))
     }
-}
-
-fn pike(config: &Config) -> Result<Pike> {
-    let settings = PikeSettings {
-        base_url: config.pike.base_url.trim_end_matches('/').to_owned(),
-        version: match config.pike.api_version {
-            config::ApiVersion::V1 => ApiVersion::V1,
-            config::ApiVersion::V2 => ApiVersion::V2,
-        },
-        connect_timeout: config.pike.connect_timeout,
-        total_timeout: config.pike.total_timeout,
-        max_response_bytes: config.pike.max_response_bytes,
-    };
-    let mut projects = BTreeMap::new();
-    for (name, project) in &config.projects {
-        let signer = Signer::from_pem(project.signing_key.expose_secret())
-            .with_context(|| format!("projects.{name}.signing_key_file"))?;
-        let identity = PikeProject {
-            pike_project: project.pike_project.clone(),
-            submerchant: project.submerchant.clone(),
-            signer,
-        };
-        projects.insert(ProjectId(name.clone()), identity);
-    }
-    Ok(Pike::new(settings, projects)?)
 }

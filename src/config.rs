@@ -19,7 +19,7 @@ pub use check::check;
 pub use problem::{ConfigProblems, Problem};
 pub use project::{NotifyTarget, Project, WebhookScheme};
 
-use crate::domain::policy::{self, Policy, ResendStart};
+use crate::domain::policy::{self, Mode, Policy, ResendStart};
 use problem::Problems;
 use project::PrivateAddresses;
 use secrecy::{ExposeSecret, SecretString};
@@ -52,6 +52,7 @@ pub struct Config {
     pub holds: Holds,
     pub rules: Rules,
     pub permit: Permit,
+    pub reconcile: Reconcile,
     pub stop_line: StopLine,
     pub notifications: Notifications,
     pub shutdown: Shutdown,
@@ -188,6 +189,14 @@ pub struct Permit {
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
+pub struct Reconcile {
+    pub only: bool,
+    #[serde(with = "humantime_serde")]
+    pub recent: Duration,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct StopLine {
     pub anomalies: i64,
     #[serde(with = "humantime_serde")]
@@ -255,6 +264,12 @@ impl Config {
 }
 
 impl Config {
+    /// What payoutd does at all.
+    #[must_use]
+    pub fn mode(&self) -> Mode {
+        if self.reconcile.only { Mode::ReconcileOnly } else { Mode::Everything }
+    }
+
     /// When anomalies stop a project's confirms.
     #[must_use]
     pub fn stop_line(&self) -> policy::StopLine {

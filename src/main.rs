@@ -35,6 +35,9 @@ enum Command {
         /// Settings file; config/default.toml lists every setting
         #[arg(long, env = "PAYOUTD_CONFIG")]
         config: PathBuf,
+        /// Only look: no orders, nothing sent to Pike but status reads (after a restore; see the runbook)
+        #[arg(long)]
+        reconcile_only: bool,
     },
     /// Everything on this machine: private Postgres, sandbox, service, sample payouts
     Dev(DevArgs),
@@ -145,7 +148,7 @@ fn main() -> ExitCode {
 
 async fn run(command: Command) -> Result<ExitCode> {
     match command {
-        Command::Serve { config } => serve(&config).await?,
+        Command::Serve { config, reconcile_only } => serve(&config, reconcile_only).await?,
         Command::Dev(args) => dev::run(args, stop_on_signal()?).await?,
         Command::Sandbox(args) => {
             telemetry::start_logs(LogFormat::Json, &log_filter());
@@ -171,8 +174,9 @@ fn log_filter() -> String {
     environment("PAYOUTD_LOG").unwrap_or_else(|| "info".to_owned())
 }
 
-async fn serve(path: &std::path::Path) -> Result<()> {
-    let config = Config::load(Some(path), &environment)?;
+async fn serve(path: &std::path::Path, reconcile_only: bool) -> Result<()> {
+    let mut config = Config::load(Some(path), &environment)?;
+    config.reconcile.only |= reconcile_only;
     let format = match config.log.format {
         config::LogFormat::Json => LogFormat::Json,
         config::LogFormat::Text => LogFormat::Text,

@@ -110,6 +110,8 @@ codes! {
     RulesForbid => "rules_forbid", CONFLICT, "The rules forbid the payout";
     /// Nothing is wrong with the request; try again after `Retry-After`.
     TemporarilyUnavailable => "temporarily_unavailable", SERVICE_UNAVAILABLE, "Temporarily unavailable";
+    /// payoutd compares its records with Pike's and takes no orders meanwhile; nothing was done.
+    ReconcileOnly => "reconcile_only", SERVICE_UNAVAILABLE, "Only reconciling";
     /// A mistake of ours; trying again will not help before it is mended.
     InternalError => "internal_error", INTERNAL_SERVER_ERROR, "Internal error";
 }

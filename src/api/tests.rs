@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     domain::{
-        policy::{Policy, Polling, ResendStart, StopLine},
+        policy::{Mode, Policy, Polling, ResendStart, StopLine},
         rules::RuleSet,
     },
     engine::{Core, Wake},
@@ -47,6 +47,7 @@ fn state() -> ApiState {
         policy,
         rules: RuleSet::default(),
         stop_line: StopLine::default(),
+        mode: Mode::default(),
         wake: Wake::default(),
     });
     ApiState { engine, pool, projects: Arc::new(BTreeSet::from([ProjectId("shop".into())])) }

@@ -185,6 +185,8 @@ pub(super) const SETTINGS: &[Key] = &[
     key("holds", "margin", between(secs(1), DAY)),
     key("rules", "file", Kind::Text(forms::FILE)),
     key("permit", "max_age", between(secs(1), HOUR)),
+    key("reconcile", "only", Kind::Flag),
+    key("reconcile", "recent", between(secs(0), MONTH)),
     key("stop_line", "anomalies", Kind::Integer { least: 1, most: 1000 }),
     key("stop_line", "window", between(secs(1), WEEK)),
     key("notifications", "timeout", between(millis(100), secs(30))),

@@ -80,6 +80,7 @@ fn the_defaults_are_as_documented() {
     assert_eq!(config.holds.margin, secs(15 * 60));
     assert_eq!(config.rules.file.file_name().unwrap(), "rules.toml");
     assert_eq!(config.permit.max_age, secs(5 * 60));
+    assert_eq!((config.mode(), config.reconcile.recent), (Mode::Everything, secs(3 * 24 * 3600)));
     let defaults = policy::StopLine::default();
     assert_eq!(config.stop_line(), defaults);
     assert_eq!((defaults.anomalies, defaults.window), (3, time::Duration::HOUR));

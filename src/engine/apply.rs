@@ -8,6 +8,7 @@ use crate::{
         id::{PayoutId, ProjectId},
         money::Currency,
         payout::Alarm,
+        policy::Mode,
     },
     store::{
         StoreError,
@@ -108,7 +109,8 @@ impl Core {
             policy: &self.policy,
             rules: &self.rules,
             recipient_today,
-            confirms_on: rules::confirms_on(&facts.switches, &stored.payout.project),
+            confirms_on: self.mode == Mode::Everything
+                && rules::confirms_on(&facts.switches, &stored.payout.project),
         };
         let decision = decide::decide(&stored.payout, &envelope.event, &world);
         if let Decision::Refuse(refusal) = decision {

@@ -1,6 +1,6 @@
 //! `Retry-After`: how long Pike, or a gateway in front of it, asks us to stay away. Whatever is written
-//! there, the answer is between a second and a quarter of an hour: nonsense must neither hammer Pike nor stop a
-//! project for a day.
+//! there, the answer is between a second and a quarter of an hour: nonsense must neither hammer Pike nor
+//! stop a project for a day.
 
 use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
 use std::time::Duration;

@@ -104,6 +104,46 @@ pub async fn insert(tx: &mut PgConnection, new: &[(PayoutId, EffectKind)]) -> Re
     Ok(())
 }
 
+/// A page of [`insert_reads`].
+#[derive(Clone, Copy, Debug)]
+pub struct ReadsAsked {
+    pub added: i64,
+    /// Where the next page begins; `None` after the last.
+    pub last: Option<PayoutId>,
+}
+
+/// Adds status reads for payouts that have a session and are not final, or have been so for less than
+/// `recent`: those after `after`, at most `limit`.
+///
+/// # Errors
+/// Database errors only.
+pub async fn insert_reads(
+    tx: &mut PgConnection,
+    recent: Duration,
+    after: Option<PayoutId>,
+    limit: i64,
+) -> Result<ReadsAsked, StoreError> {
+    // Passes over all of a large table, once, before anything else is done.
+    sqlx::query("SET LOCAL statement_timeout = '10min'").execute(&mut *tx).await?;
+    let (added, last): (i64, Option<Uuid>) = sqlx::query_as(
+        "WITH page AS (
+            SELECT id, project_id FROM payouts
+            WHERE id > $1 AND session_id IS NOT NULL
+              AND (next_check_at IS NOT NULL OR since >= now() - make_interval(secs => $2))
+            ORDER BY id LIMIT $3),
+         added AS (
+            INSERT INTO effects (payout_id, kind, project_id) SELECT id, 'read_status', project_id FROM page
+            ON CONFLICT (payout_id, kind) DO NOTHING RETURNING 1)
+         SELECT (SELECT count(*) FROM added), (SELECT id FROM page ORDER BY id DESC LIMIT 1)",
+    )
+    .bind(after.map_or(Uuid::nil(), |id| id.0))
+    .bind(recent.as_secs_f64())
+    .bind(limit)
+    .fetch_one(tx)
+    .await?;
+    Ok(ReadsAsked { added, last: last.map(PayoutId) })
+}
+
 /// Removes effects that are no longer wanted, claimed or not.
 ///
 /// # Errors

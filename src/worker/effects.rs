@@ -12,13 +12,14 @@ use crate::{
         effect::EffectKind,
         event::{Event, Observation, Outcome},
         id::ProjectId,
+        policy::Mode,
         provider::ProviderError,
     },
     engine::{Applied, Cause, Engine, Envelope},
     pike::{Answer, Call, Condition, Pike, Reply},
     store::{
         StoreError,
-        effects::{self, Claimed},
+        effects::{self, Claimed, Which},
     },
 };
 use sqlx::PgPool;
@@ -39,6 +40,8 @@ pub struct EffectSettings {
     pub pace: PaceSettings,
     /// What a confirm must fulfil right before it is sent.
     pub confirm: ConfirmSettings,
+    /// Whether anything but status reads is done at all.
+    pub mode: Mode,
     /// Whose effects are worked on.
     pub projects: Vec<ProjectId>,
 }
@@ -121,7 +124,11 @@ impl Effects {
     }
 
     async fn claim(&self, limit: usize) -> Result<Vec<Claimed>, StoreError> {
-        let lanes = self.paces.lanes();
+        let mut lanes = self.paces.lanes();
+        match self.settings.mode {
+            Mode::Everything => {}
+            Mode::ReconcileOnly => lanes.retain(|lane| lane.which == Which::Reads),
+        }
         if lanes.is_empty() {
             return Ok(vec![]);
         }
@@ -159,6 +166,10 @@ impl Effects {
                 self.put_back(&effect).await;
             }
             (Answer::Came(Outcome::Unknown(error)), Condition::Ill) if kind.repeatable() => {
+                self.give_back(&effect, &error.code).await;
+            }
+            // A final payout is on no schedule: this read is the one that it gets.
+            (Answer::Came(Outcome::Unknown(error)), _) if self.settings.mode == Mode::ReconcileOnly => {
                 self.give_back(&effect, &error.code).await;
             }
             (Answer::Came(outcome), _) => self.record(&effect, outcome).await,

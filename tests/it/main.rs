@@ -20,6 +20,7 @@ mod pace;
 mod permits;
 mod process;
 mod receiver;
+mod reconcile;
 mod relay;
 mod rules;
 mod sink;

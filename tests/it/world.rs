@@ -257,6 +257,15 @@ impl World {
         Ledger::read(&format!("http://{}", self.sandbox)).await
     }
 
+    /// Changes a setting for the next start.
+    pub fn settings(&self, key: &str, value: &str) {
+        let file = self.dir.file("payoutd.toml");
+        let text = std::fs::read_to_string(&file).unwrap();
+        let others = text.lines().filter(|line| !line.starts_with(&format!("{key} =")));
+        let text: String = others.map(|line| format!("{line}\n")).collect();
+        std::fs::write(&file, format!("{key} = {value}\n{text}")).unwrap();
+    }
+
     /// Orders a fault of the sandbox.
     pub async fn fault(&self, rule: serde_json::Value) {
         let url = format!("http://{}/_sandbox/faults", self.sandbox);

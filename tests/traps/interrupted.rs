@@ -7,7 +7,7 @@ use crate::{
     support::{Database, is_done, order, project, ready, rules, webhook},
 };
 use payoutd::{
-    domain::{effect::EffectKind, event::Command, event::Event, id::PayoutId},
+    domain::{effect::EffectKind, event::Command, event::Event, id::PayoutId, policy::Mode},
     engine::{Cause, Created, Engine, Envelope},
     worker::{
         confirm::ConfirmSettings,
@@ -36,6 +36,7 @@ async fn taker(database: &Database, engine: &Engine) -> (Effects, Peer) {
             breaker_longest: Duration::from_secs(1),
         },
         confirm: ConfirmSettings { rule_set: "test".to_owned(), max_age: Duration::from_secs(60) },
+        mode: Mode::Everything,
         projects: vec![project()],
     };
     let pike = Arc::new(pike(&peer.url, Duration::from_secs(10)));

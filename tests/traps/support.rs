@@ -9,7 +9,7 @@ use payoutd::{
         id::{PayoutId, ProjectId, SessionId},
         money::Money,
         payout::{DestinationKind, Order, metadata_tag},
-        policy::{Policy, Polling, ResendStart, StopLine},
+        policy::{Mode, Policy, Polling, ResendStart, StopLine},
         provider::ProviderFacts,
         rules::{AmountLimits, RuleSet},
         session::{PayoutReport, PayoutStatus, SessionReport, SessionStatus},
@@ -192,7 +192,14 @@ pub fn engine_on(pool: PgPool, rules: RuleSet) -> Engine {
             longest: time::Duration::minutes(15),
         },
     };
-    Engine::start(Core { pool, policy, rules, stop_line: StopLine::default(), wake: Wake::default() })
+    Engine::start(Core {
+        pool,
+        policy,
+        rules,
+        stop_line: StopLine::default(),
+        mode: Mode::default(),
+        wake: Wake::default(),
+    })
 }
 
 /// Rules that confirm every payout of a test, unless a cap per recipient and day stands against it.
