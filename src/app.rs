@@ -2,6 +2,9 @@
 //! again in the right order; decides nothing.
 
 mod calls;
+mod unflag;
+
+pub use unflag::unflag;
 
 use crate::{
     admin::{self, AdminState},
@@ -285,7 +288,11 @@ impl Parts {
         effects: &Effects,
         stop: &CancellationToken,
     ) -> Result<JoinSet<&'static str>> {
-        let settings = InboxSettings { lease: config.inbox.lease, orphan_for: config.inbox.orphan_for };
+        let settings = InboxSettings {
+            lease: config.inbox.lease,
+            orphan_for: config.inbox.orphan_for,
+            park_after: config.inbox.park_after,
+        };
         let inbox = Inbox::new(self.pool.clone(), self.engine.clone(), settings);
         let sweep = Sweep::new(self.pool.clone(), self.engine.clone());
         let notifications = self.notifications(config)?;

@@ -164,6 +164,7 @@ pub struct Inbox {
     pub lease: Duration,
     #[serde(with = "humantime_serde")]
     pub orphan_for: Duration,
+    pub park_after: u32,
 }
 
 #[derive(Clone, Debug, Deserialize)]

@@ -182,6 +182,7 @@ pub(super) const SETTINGS: &[Key] = &[
     key("effects", "retry_longest", between(millis(10), HOUR)),
     key("inbox", "lease", between(secs(1), secs(10 * 60))),
     key("inbox", "orphan_for", between(MINUTE, MONTH)),
+    key("inbox", "park_after", Kind::Integer { least: 1, most: 100 }),
     key("holds", "margin", between(secs(1), DAY)),
     key("rules", "file", Kind::Text(forms::FILE)),
     key("permit", "max_age", between(secs(1), HOUR)),

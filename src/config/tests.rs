@@ -77,6 +77,7 @@ fn the_defaults_are_as_documented() {
     assert_eq!((effects.lease, effects.idle_poll), (secs(60), millis(250)));
     assert_eq!((effects.retry_first, effects.retry_longest), (millis(500), secs(60)));
     assert_eq!((config.inbox.lease, config.inbox.orphan_for), (secs(30), secs(24 * 3600)));
+    assert_eq!(config.inbox.park_after, 5);
     assert_eq!(config.holds.margin, secs(15 * 60));
     assert_eq!(config.rules.file.file_name().unwrap(), "rules.toml");
     assert_eq!(config.permit.max_age, secs(5 * 60));

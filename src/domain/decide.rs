@@ -60,6 +60,8 @@ pub struct Step {
     pub voids: Vec<EffectKind>,
     pub permit: Option<Permit>,
     pub verdict: Option<Verdict>,
+    /// Whether a person takes the anomaly off the payout.
+    pub clears_flag: bool,
     /// The facts after this step, when the event brought some.
     pub facts: Option<ProviderFacts>,
 }
@@ -101,6 +103,7 @@ pub enum Reason {
     Flagged,
     FactsLearned,
     ApprovalRefused,
+    FlagCleared,
 }
 
 /// Why a command is refused.
@@ -119,6 +122,8 @@ pub enum Refusal {
     ConfirmsOff,
     /// An anomaly is open on the payout.
     Flagged,
+    /// There is no flag to take off.
+    NotFlagged,
     /// The rules forbid it, approval or not. Recorded with the verdict.
     RulesForbid(Box<Verdict>),
 }
@@ -153,7 +158,7 @@ pub fn decide(payout: &Payout, event: &Event, world: &World<'_>) -> Decision {
 pub fn needs_verdict(payout: &Payout, event: &Event) -> bool {
     match event {
         Event::Command(Command::Approve { .. }) => true,
-        Event::Command(Command::Cancel { .. } | Command::Reject { .. })
+        Event::Command(Command::Cancel { .. } | Command::Reject { .. } | Command::ClearFlag { .. })
         | Event::Observed(Observation::Due | Observation::Withheld(_)) => false,
         Event::Observed(Observation::Reported(_) | Observation::Answered { .. }) => {
             (payout.permit.is_none() || is_confirmed_again(&payout.state))
@@ -195,7 +200,7 @@ fn due(payout: &Payout, world: &World<'_>) -> Decision {
 impl Step {
     fn to(to: State, why: Reason) -> Self {
         let voids = if to.is_final() { EffectKind::ALL.to_vec() } else { vec![] };
-        Self { to, why, effects: vec![], voids, permit: None, verdict: None, facts: None }
+        Self { to, why, effects: vec![], voids, permit: None, verdict: None, clears_flag: false, facts: None }
     }
 
     fn effect(mut self, effect: EffectKind) -> Self {
@@ -334,7 +339,7 @@ fn told(payout: &Payout, event: &Event) -> Option<ProviderFacts> {
 }
 
 #[cfg(test)]
-mod fixtures;
+pub(in crate::domain) mod fixtures;
 #[cfg(test)]
 mod table;
 #[cfg(test)]

@@ -12,9 +12,20 @@ pub enum Event {
 /// What a caller wants. `by` is the API key's id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
-    Cancel { by: String },
-    Approve { by: String },
-    Reject { by: String },
+    Cancel {
+        by: String,
+    },
+    Approve {
+        by: String,
+    },
+    Reject {
+        by: String,
+    },
+    /// A person has looked at an anomaly and takes the flag off.
+    ClearFlag {
+        by: String,
+        reason: String,
+    },
 }
 
 /// What the world did.

@@ -92,3 +92,62 @@ pub fn binding(payout: &Payout, session: &SessionId, rule_set: &str) -> [u8; 32]
     }
     hash.finalize().into()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{decide::fixtures::payout_in, state::State};
+
+    const HOUR: Duration = Duration::HOUR;
+
+    fn confirming() -> (Payout, Evidence) {
+        let payout = payout_in(State::Confirming { session: SessionId("ps_1".into()) });
+        let permit = payout.permit.clone().unwrap();
+        let carried = Some(permit.bound_to);
+        (payout, Evidence { carried, permit, rule_set: "test".into(), age: HOUR })
+    }
+
+    #[test]
+    fn a_young_permit_about_the_same_is_good_to_its_last_moment() {
+        let (payout, seen) = confirming();
+        assert_eq!(check(&payout, &seen, "test", HOUR), Ok(()));
+        let older = Evidence { age: HOUR + Duration::NANOSECOND, ..seen };
+        assert_eq!(check(&payout, &older, "test", HOUR), Err(Unfit::Stale));
+    }
+
+    #[test]
+    fn other_rules_or_an_intention_without_a_hash_are_stale() {
+        let (payout, seen) = confirming();
+        assert_eq!(check(&payout, &seen, "other", HOUR), Err(Unfit::Stale));
+        assert_eq!(check(&payout, &Evidence { carried: None, ..seen }, "test", HOUR), Err(Unfit::Stale));
+    }
+
+    /// However old it is: a difference is never merely stale.
+    #[test]
+    fn any_difference_is_an_alteration() {
+        let (payout, seen) = confirming();
+        let other = Permit { bound_to: [7; 32], ..seen.permit.clone() };
+        let cancel = Permit { kind: PermitKind::Cancel, ..seen.permit.clone() };
+        let mut renamed = payout.clone();
+        renamed.order.recipient_name = "Mallory".into();
+        let elsewhere =
+            Payout { state: State::Confirming { session: SessionId("ps_2".into()) }, ..payout.clone() };
+        let unpermitted = Payout { permit: None, ..payout.clone() };
+        let nowhere = Payout { state: State::Accepted, ..payout.clone() };
+        for (payout, seen) in [
+            (payout.clone(), Evidence { carried: Some([7; 32]), ..seen.clone() }),
+            (payout.clone(), Evidence { permit: other, ..seen.clone() }),
+            (payout.clone(), Evidence { permit: cancel, ..seen.clone() }),
+            (payout, Evidence { rule_set: "older".into(), ..seen.clone() }),
+            (renamed, seen.clone()),
+            (elsewhere, seen.clone()),
+            (unpermitted, seen.clone()),
+            (nowhere, seen),
+        ] {
+            for age in [Duration::ZERO, HOUR * 2] {
+                let seen = Evidence { age, ..seen.clone() };
+                assert_eq!(check(&payout, &seen, "test", HOUR), Err(Unfit::Altered), "{payout:?}");
+            }
+        }
+    }
+}

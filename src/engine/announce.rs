@@ -98,6 +98,7 @@ pub(super) fn event_name(event: &Event) -> String {
         Event::Command(Command::Cancel { .. }) => "cancel_requested".to_owned(),
         Event::Command(Command::Approve { .. }) => "approved".to_owned(),
         Event::Command(Command::Reject { .. }) => "rejected".to_owned(),
+        Event::Command(Command::ClearFlag { .. }) => "flag_cleared".to_owned(),
         Event::Observed(Observation::Due) => "due".to_owned(),
         Event::Observed(Observation::Reported(_)) => "webhook".to_owned(),
         Event::Observed(Observation::Withheld(_)) => "confirm_withheld".to_owned(),
@@ -115,7 +116,9 @@ pub(super) fn event_name(event: &Event) -> String {
 /// What the history adds in words: codes and statuses, never free text of callers.
 pub(super) fn detail(event: &Event, payout: &Payout, anomaly: Option<Anomaly>) -> Option<String> {
     let told = match event {
-        Event::Command(_) | Event::Observed(Observation::Due) => return None,
+        Event::Command(Command::ClearFlag { reason, .. }) => format!("flag taken off: {reason}"),
+        Event::Command(Command::Cancel { .. } | Command::Approve { .. } | Command::Reject { .. })
+        | Event::Observed(Observation::Due) => return None,
         Event::Observed(Observation::Withheld(Unfit::Stale)) => {
             "the permit is old or of other rules: Pike is asked first".to_owned()
         }

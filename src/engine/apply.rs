@@ -180,7 +180,12 @@ fn foreign(envelope: &Envelope, stored: &Stored) -> bool {
     match (&envelope.cause, &envelope.event) {
         (
             Cause::Command(project),
-            Event::Command(Command::Cancel { .. } | Command::Approve { .. } | Command::Reject { .. }),
+            Event::Command(
+                Command::Cancel { .. }
+                | Command::Approve { .. }
+                | Command::Reject { .. }
+                | Command::ClearFlag { .. },
+            ),
         ) => *project != stored.payout.project,
         (Cause::Command(_) | Cause::Effect(_) | Cause::Inbox(_) | Cause::Due(_), _) => false,
     }

@@ -142,7 +142,7 @@ impl<'a> Writes<'a> {
             payout.since = now;
         }
         payout.state = step.to;
-        payout.anomaly = payout.anomaly.or(anomaly);
+        payout.anomaly = if step.clears_flag { None } else { payout.anomaly.or(anomaly) };
         if let Some(facts) = step.facts {
             payout.facts = facts;
         }
@@ -272,9 +272,12 @@ impl<'a> Writes<'a> {
 
 fn actor(event: &Event) -> Option<String> {
     match event {
-        Event::Command(Command::Cancel { by } | Command::Approve { by } | Command::Reject { by }) => {
-            Some(by.clone())
-        }
+        Event::Command(
+            Command::Cancel { by }
+            | Command::Approve { by }
+            | Command::Reject { by }
+            | Command::ClearFlag { by, .. },
+        ) => Some(by.clone()),
         Event::Observed(_) => None,
     }
 }

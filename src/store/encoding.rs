@@ -108,6 +108,7 @@ codes!(Reason {
     Flagged => "flagged",
     FactsLearned => "facts_learned",
     ApprovalRefused => "approval_refused",
+    FlagCleared => "flag_cleared",
 });
 
 #[cfg(test)]

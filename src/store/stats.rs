@@ -22,6 +22,14 @@ pub async fn effects(db: &mut PgConnection) -> Result<BTreeMap<String, i64>, Sto
     Ok(rows.into_iter().collect())
 }
 
+/// How many webhooks are parked.
+///
+/// # Errors
+/// Database errors only.
+pub async fn parked(db: &mut PgConnection) -> Result<i64, StoreError> {
+    Ok(sqlx::query_scalar("SELECT count(*) FROM inbox WHERE parked_at IS NOT NULL").fetch_one(db).await?)
+}
+
 /// How many payouts are unfinished per state, and for how long the oldest has been in it.
 ///
 /// # Errors

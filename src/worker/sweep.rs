@@ -71,6 +71,8 @@ impl Sweep {
         let mut db = self.pool.acquire().await?;
         let backlog = stats::backlog(&mut db).await?;
         let waiting = stats::effects(&mut db).await?;
+        let parked = u32::try_from(stats::parked(&mut db).await?).unwrap_or(u32::MAX);
+        metrics::gauge!("payoutd_inbox_parked").set(f64::from(parked));
         for kind in EffectKind::ALL {
             let count = waiting.get(kind.code()).copied().unwrap_or(0);
             let count = f64::from(u32::try_from(count).unwrap_or(u32::MAX));

@@ -17,6 +17,7 @@ mod notifications;
 mod operations;
 mod outcomes;
 mod pace;
+mod parked;
 mod permits;
 mod process;
 mod receiver;

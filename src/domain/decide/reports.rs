@@ -132,8 +132,8 @@ fn after_session_error(
 }
 
 /// Confirming again is harmless: it is the same session under the same permit. If the permit is one of older
-/// rules, those in force are asked; what a person had to approve was approved. They cannot cancel any more,
-/// because the first confirm may still arrive: a no is a matter for a person.
+/// rules, those in force are asked, and an approval under the old ones is none under these. They cannot
+/// cancel any more, because the first confirm may still arrive: a no is a matter for a person.
 fn resend_confirm(
     payout: &Payout,
     session: &SessionId,
@@ -146,7 +146,7 @@ fn resend_confirm(
     if payout.permit.as_ref() == Some(&permit) {
         return Decision::Move(step);
     }
-    let verdict = evaluate(payout, &payout.facts.updated_with(&report.facts()), world, true);
+    let verdict = evaluate(payout, &payout.facts.updated_with(&report.facts()), world, false);
     let forbidden = |why| {
         let stay = Step::to(payout.state.clone(), why);
         Decision::Flag(Anomaly::PermitOutdated, Step { verdict: Some(verdict.clone()), ..stay })

@@ -16,6 +16,10 @@ fn events() -> Vec<(&'static str, Event)> {
         ("command: cancel", Event::Command(Command::Cancel { by: "key-2".into() })),
         ("command: approve", Event::Command(Command::Approve { by: "key-2".into() })),
         ("command: reject", Event::Command(Command::Reject { by: "key-2".into() })),
+        (
+            "command: clear flag",
+            Event::Command(Command::ClearFlag { by: "key-2".into(), reason: "seen".into() }),
+        ),
         ("create accepted", answered(Call::CreateSession, Outcome::Accepted(not_started()))),
         ("create unknown", answered(Call::CreateSession, unknown())),
         ("start accepted", answered(Call::StartPayout, Outcome::Accepted(working()))),
