@@ -1,21 +1,25 @@
 //! The composition root: settings in, a running payoutd out. Puts the rooms together and takes them apart
 //! again in the right order; decides nothing.
 
+mod calls;
+mod unflag;
+
+pub use unflag::unflag;
+
 use crate::{
     admin::{self, AdminState},
     api::{self, ApiState},
     clock::Clock,
     config::{self, Config, WebhookScheme},
-    domain::id::ProjectId,
+    domain::{id::ProjectId, policy::Mode},
     engine::{Core, Engine, Wake},
     http::{self, Limits},
     notify::{Endpoint, Notifier, PrivateAddresses, Secret},
-    pike::{ApiVersion, Pike, PikeProject, PikeSettings, sign::Signer},
     store::{pool, rules},
     telemetry,
     webhook::{self, Verifier, WebhookState},
     worker::{
-        effects::{EffectSettings, Effects},
+        effects::Effects,
         inbox::{Inbox, InboxSettings},
         notify::{Notifications, NotifySettings},
         repeat,
@@ -50,6 +54,9 @@ const BACKLOG_EVERY: Duration = Duration::from_secs(5);
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// How long answers about a process that has stopped otherwise may take.
 const ADMIN_GRACE: Duration = Duration::from_secs(1);
+
+/// What readiness says in that mode.
+const RECONCILING: &str = "reconciling only: no order is taken, Pike gets nothing but status reads";
 
 /// A running payoutd.
 pub struct Running {
@@ -92,24 +99,33 @@ pub async fn start(config: Config) -> Result<Running> {
     rules::remember(&mut tx, &rule_set.version, &rule_text).await.context("storing the rule set")?;
     tx.commit().await?;
 
+    let rule_version = rule_set.version.clone();
     let (wake, inbox_wake) = (Wake::default(), Arc::new(Notify::new()));
-    let core = Core { pool: pool.clone(), policy: config.policy(), rules: rule_set, wake: wake.clone() };
+    let core = Core {
+        pool: pool.clone(),
+        policy: config.policy(),
+        rules: rule_set,
+        stop_line: config.stop_line(),
+        mode: config.mode(),
+        wake: wake.clone(),
+    };
     let parts =
         Parts { engine: Engine::start(core), pool, webhook_pool, read_pool, wake, inbox_wake, metrics };
     let listeners = Listeners::bind(&config).await?;
     let (api, webhook, admin) = (listeners.api.addr, listeners.webhook.addr, listeners.admin.addr);
     let stop = CancellationToken::new();
-    let admin_router = admin::router(AdminState {
-        pool: parts.pool.clone(),
-        metrics: parts.metrics.clone(),
-        stopping: stop.clone(),
-    });
+    let mode = config.mode();
+    if mode == Mode::ReconcileOnly {
+        let asked = parts.engine.ask_about_everything(config.reconcile.recent).await?;
+        tracing::warn!(asked, "reconciling only: nothing is sent to Pike but status reads");
+    }
+    let effects = calls::effects(&config, &parts.pool, &parts.engine, rule_version, mode)?;
+    let admin_router = parts.admin(&effects, mode, &stop);
     let routers = [
         (listeners.api.listener, parts.api(&config)),
         (listeners.webhook.listener, parts.webhook(&config)?),
         (listeners.admin.listener, admin_router),
     ];
-    let effects = parts.effects(&config)?;
     let halt = CancellationToken::new();
     let workers = parts.workers(&config, &effects, &halt)?;
     tracing::info!(%api, %webhook, %admin, "payoutd is ready");
@@ -226,6 +242,26 @@ impl Parts {
         })
     }
 
+    fn admin(&self, effects: &Effects, mode: Mode, stop: &CancellationToken) -> Router {
+        let effects = effects.clone();
+        let reconciling = match mode {
+            Mode::Everything => None,
+            Mode::ReconcileOnly => Some(RECONCILING.to_owned()),
+        };
+        metrics::gauge!("payoutd_reconcile_only").set(if reconciling.is_some() { 1.0 } else { 0.0 });
+        let notes = move || {
+            let paused = effects.paused().into_iter();
+            let paused = paused.map(|(project, why)| format!("calls to Pike pause: {project} ({why})"));
+            reconciling.clone().into_iter().chain(paused).collect()
+        };
+        admin::router(AdminState {
+            pool: self.pool.clone(),
+            metrics: self.metrics.clone(),
+            stopping: stop.clone(),
+            notes: Arc::new(notes),
+        })
+    }
+
     fn webhook(&self, config: &Config) -> Result<Router> {
         let mut verifiers = BTreeMap::new();
         for (name, project) in &config.projects {
@@ -246,28 +282,23 @@ impl Parts {
         }))
     }
 
-    fn effects(&self, config: &Config) -> Result<Effects> {
-        let settings = EffectSettings {
-            lease: config.effects.lease,
-            retry_first: config.effects.retry_first,
-            retry_longest: config.effects.retry_longest,
-            max_in_flight: config.pike.max_in_flight,
-        };
-        Ok(Effects::new(self.pool.clone(), self.engine.clone(), Arc::new(pike(config)?), settings))
-    }
-
     fn workers(
         &self,
         config: &Config,
         effects: &Effects,
         stop: &CancellationToken,
     ) -> Result<JoinSet<&'static str>> {
-        let settings = InboxSettings { lease: config.inbox.lease, orphan_for: config.inbox.orphan_for };
+        let settings = InboxSettings {
+            lease: config.inbox.lease,
+            orphan_for: config.inbox.orphan_for,
+            park_after: config.inbox.park_after,
+        };
         let inbox = Inbox::new(self.pool.clone(), self.engine.clone(), settings);
         let sweep = Sweep::new(self.pool.clone(), self.engine.clone());
         let notifications = self.notifications(config)?;
         let idle = config.effects.idle_poll;
         let mut workers = JoinSet::new();
+        let effects_for_figures = effects.clone();
         let (effects, wake, token) = (effects.clone(), Arc::clone(&self.wake.effects), stop.clone());
         workers.spawn(async move {
             repeat(idle, wake, token, || effects.start_some()).await;
@@ -290,8 +321,10 @@ impl Parts {
             "sweep"
         });
         let (metrics, token) = (self.metrics.clone(), stop.clone());
+        let effects = effects_for_figures;
         workers.spawn(async move {
             let round = || {
+                effects.export_pace();
                 // Samples pile up until somebody folds them, and nobody may ever ask for the metrics page.
                 metrics.run_upkeep();
                 sweep.export_backlog()
@@ -326,29 +359,4 @@ impl Parts {
         let wake = Arc::clone(&self.wake.notifications);
         Ok(Notifications::new(self.pool.clone(), Arc::new(notifier), Clock, settings, wake))
     }
-}
-
-fn pike(config: &Config) -> Result<Pike> {
-    let settings = PikeSettings {
-        base_url: config.pike.base_url.trim_end_matches('/').to_owned(),
-        version: match config.pike.api_version {
-            config::ApiVersion::V1 => ApiVersion::V1,
-            config::ApiVersion::V2 => ApiVersion::V2,
-        },
-        connect_timeout: config.pike.connect_timeout,
-        total_timeout: config.pike.total_timeout,
-        max_response_bytes: config.pike.max_response_bytes,
-    };
-    let mut projects = BTreeMap::new();
-    for (name, project) in &config.projects {
-        let signer = Signer::from_pem(project.signing_key.expose_secret())
-            .with_context(|| format!("projects.{name}.signing_key_file"))?;
-        let identity = PikeProject {
-            pike_project: project.pike_project.clone(),
-            submerchant: project.submerchant.clone(),
-            signer,
-        };
-        projects.insert(ProjectId(name.clone()), identity);
-    }
-    Ok(Pike::new(settings, projects)?)
 }

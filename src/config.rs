@@ -19,7 +19,7 @@ pub use check::check;
 pub use problem::{ConfigProblems, Problem};
 pub use project::{NotifyTarget, Project, WebhookScheme};
 
-use crate::domain::policy::{self, Policy, ResendStart};
+use crate::domain::policy::{self, Mode, Policy, ResendStart};
 use problem::Problems;
 use project::PrivateAddresses;
 use secrecy::{ExposeSecret, SecretString};
@@ -45,11 +45,15 @@ pub struct Config {
     pub admin: Listener,
     pub log: Log,
     pub pike: Pike,
+    pub breaker: Breaker,
     pub polling: Polling,
     pub effects: Effects,
     pub inbox: Inbox,
     pub holds: Holds,
     pub rules: Rules,
+    pub permit: Permit,
+    pub reconcile: Reconcile,
+    pub stop_line: StopLine,
     pub notifications: Notifications,
     pub shutdown: Shutdown,
     /// At least one, by our own name.
@@ -99,6 +103,10 @@ pub struct Pike {
     pub total_timeout: Duration,
     pub max_response_bytes: usize,
     pub max_in_flight: usize,
+    /// For each project; 0 for no limit.
+    pub calls_per_second: u32,
+    /// The same for `session/status` alone.
+    pub reads_per_second: u32,
     #[serde(with = "humantime_serde")]
     pub confirm_window: Duration,
     pub second_start_refused: bool,
@@ -113,6 +121,16 @@ pub struct Pike {
 pub enum ApiVersion {
     V2,
     V1,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Breaker {
+    pub failures: u32,
+    #[serde(with = "humantime_serde")]
+    pub pause: Duration,
+    #[serde(with = "humantime_serde")]
+    pub longest_pause: Duration,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -146,6 +164,7 @@ pub struct Inbox {
     pub lease: Duration,
     #[serde(with = "humantime_serde")]
     pub orphan_for: Duration,
+    pub park_after: u32,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -160,6 +179,29 @@ pub struct Holds {
 pub struct Rules {
     /// For [`rules::load`].
     pub file: PathBuf,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Permit {
+    #[serde(with = "humantime_serde")]
+    pub max_age: Duration,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reconcile {
+    pub only: bool,
+    #[serde(with = "humantime_serde")]
+    pub recent: Duration,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StopLine {
+    pub anomalies: i64,
+    #[serde(with = "humantime_serde")]
+    pub window: Duration,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -219,6 +261,21 @@ impl Config {
                 longest: signed(self.polling.longest),
             },
         }
+    }
+}
+
+impl Config {
+    /// What payoutd does at all.
+    #[must_use]
+    pub fn mode(&self) -> Mode {
+        if self.reconcile.only { Mode::ReconcileOnly } else { Mode::Everything }
+    }
+
+    /// When anomalies stop a project's confirms.
+    #[must_use]
+    pub fn stop_line(&self) -> policy::StopLine {
+        let StopLine { anomalies, window } = self.stop_line;
+        policy::StopLine { anomalies, window: signed(window) }
     }
 }
 

@@ -5,6 +5,7 @@
 mod announce;
 mod apply;
 mod create;
+mod line;
 mod write;
 
 pub use create::{CreateRefusal, Created};
@@ -15,24 +16,26 @@ use crate::{
         decide::Refusal,
         event::Event,
         id::{PayoutId, ProjectId},
-        policy::Policy,
+        policy::{Mode, Policy, StopLine},
         rules::RuleSet,
     },
     store::{
         StoreError,
-        effects::EffectClaim,
+        effects::{self, EffectClaim},
         inbox::InboxClaim,
         payouts::{NewPayout, Stored},
         rules::{self, Switch},
     },
 };
 use sqlx::PgPool;
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 use time::OffsetDateTime;
 use tokio::sync::Notify;
 
 /// Most events in one transaction. Bounds how long rows stay locked and how much one poisoned event delays.
 pub const MAX_BATCH: usize = 128;
+/// Payouts asked about in one transaction when everything is.
+const READS_IN_ONE_COMMIT: i64 = 5_000;
 /// Most events waiting for a transaction; beyond it workers wait and callers are told to come back.
 pub const MAX_WAITING: usize = 4096;
 
@@ -80,6 +83,9 @@ pub enum EngineError {
     Gone(#[from] Gone),
     #[error("too many writes are waiting")]
     Busy,
+    /// Orders and commands have to wait until it takes them again.
+    #[error("payoutd only reconciles")]
+    ReconcileOnly,
 }
 
 impl From<StoreError> for EngineError {
@@ -107,6 +113,8 @@ pub struct Core {
     pub pool: PgPool,
     pub policy: Policy,
     pub rules: RuleSet,
+    pub stop_line: StopLine,
+    pub mode: Mode,
     pub wake: Wake,
 }
 
@@ -146,6 +154,9 @@ impl Engine {
     /// # Errors
     /// [`EngineError`]: the event was not applied, or it is not known whether it was.
     pub async fn submit(&self, envelope: Envelope) -> Result<Applied, EngineError> {
+        if let (Event::Command(_), Mode::ReconcileOnly) = (&envelope.event, self.core.mode) {
+            return Err(EngineError::ReconcileOnly);
+        }
         self.events.submit(envelope).await?
     }
 
@@ -160,10 +171,33 @@ impl Engine {
     /// [`EngineError`]: the order may or may not be stored; the same key finds out.
     pub async fn create(&self, new: NewPayout) -> Result<Created, EngineError> {
         use crate::batch::Busy;
+        if self.core.mode == Mode::ReconcileOnly {
+            return Err(EngineError::ReconcileOnly);
+        }
         self.orders.try_submit(new).await.map_err(|busy| match busy {
             Busy::Full => EngineError::Busy,
             Busy::Gone(gone) => EngineError::Gone(gone),
         })?
+    }
+
+    /// Asks for a status read of every payout that has a session and is not final, or became so within
+    /// `recent`. Says how many reads are new.
+    ///
+    /// # Errors
+    /// Database errors: some may have been asked for; asking again is harmless.
+    pub async fn ask_about_everything(&self, recent: Duration) -> Result<i64, EngineError> {
+        let (mut asked, mut after) = (0, None);
+        loop {
+            let mut tx = self.core.pool.begin().await?;
+            let page = effects::insert_reads(&mut tx, recent, after, READS_IN_ONE_COMMIT).await?;
+            tx.commit().await?;
+            asked += page.added;
+            after = page.last;
+            if after.is_none() {
+                self.core.wake.effects.notify_one();
+                return Ok(asked);
+            }
+        }
     }
 
     /// Throws the switch for confirms. Once this returns, no confirm is permitted against it.

@@ -7,11 +7,11 @@ use payoutd::{
     app,
     config::{self, Config},
     dev::{self, DevArgs},
-    domain::id::ProjectId,
+    domain::id::{PayoutId, ProjectId},
     keys::{self, ForSandbox},
     sandbox,
     store::{
-        api_keys, pool,
+        api_keys, inbox, pool,
         rules::{self, Switch},
     },
     telemetry::{self, LogFormat},
@@ -35,6 +35,9 @@ enum Command {
         /// Settings file; config/default.toml lists every setting
         #[arg(long, env = "PAYOUTD_CONFIG")]
         config: PathBuf,
+        /// Only look: no orders, nothing sent to Pike but status reads (after a restore; see the runbook)
+        #[arg(long)]
+        reconcile_only: bool,
     },
     /// Everything on this machine: private Postgres, sandbox, service, sample payouts
     Dev(DevArgs),
@@ -68,6 +71,16 @@ enum Command {
         #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
         database_url: String,
     },
+    /// Webhooks that could not be worked on
+    Inbox {
+        #[command(subcommand)]
+        command: InboxCommand,
+    },
+    /// Payouts
+    Payouts {
+        #[command(subcommand)]
+        command: PayoutsCommand,
+    },
     /// Ask a running payoutd whether it is ready; exit code 0 if so
     Health {
         #[arg(long, default_value = "http://127.0.0.1:8082/readyz")]
@@ -85,6 +98,36 @@ enum Command {
 enum Position {
     On,
     Off,
+}
+
+#[derive(Subcommand)]
+enum InboxCommand {
+    /// List the parked webhooks
+    Parked {
+        #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+        database_url: String,
+    },
+    /// Work on a parked webhook again, or on all of them
+    Replay {
+        /// The number that `parked` lists; all of them if there is none
+        id: Option<i64>,
+        #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+        database_url: String,
+    },
+}
+
+#[derive(Subcommand)]
+enum PayoutsCommand {
+    /// Take the flag off a payout after a person has looked; it goes on by itself
+    Unflag {
+        /// payout_ and 32 hexadecimal digits
+        payout: PayoutId,
+        /// What was found; kept in the payout's history
+        #[arg(long)]
+        reason: String,
+        #[arg(long, env = "PAYOUTD_CONFIG")]
+        config: PathBuf,
+    },
 }
 
 #[derive(Subcommand)]
@@ -145,7 +188,7 @@ fn main() -> ExitCode {
 
 async fn run(command: Command) -> Result<ExitCode> {
     match command {
-        Command::Serve { config } => serve(&config).await?,
+        Command::Serve { config, reconcile_only } => serve(&config, reconcile_only).await?,
         Command::Dev(args) => dev::run(args, stop_on_signal()?).await?,
         Command::Sandbox(args) => {
             // For people, and beside what `--report -` writes.
@@ -157,6 +200,11 @@ async fn run(command: Command) -> Result<ExitCode> {
         Command::Keys { command } => run_keys(command).await?,
         Command::Confirms { position, reason, project, database_url } => {
             confirms(position, &reason, project, &database_url).await?;
+        }
+        Command::Inbox { command } => run_inbox(command).await?,
+        Command::Payouts { command: PayoutsCommand::Unflag { payout, reason, config } } => {
+            app::unflag(&Config::load(Some(&config), &environment)?, payout, &reason).await?;
+            println!("the flag was taken off {payout}");
         }
         Command::Health { url } => return health(&url).await,
         Command::WithPostgres { command } => return dev::with_postgres(command).await,
@@ -172,8 +220,9 @@ fn log_filter() -> String {
     environment("PAYOUTD_LOG").unwrap_or_else(|| "info".to_owned())
 }
 
-async fn serve(path: &std::path::Path) -> Result<()> {
-    let config = Config::load(Some(path), &environment)?;
+async fn serve(path: &std::path::Path, reconcile_only: bool) -> Result<()> {
+    let mut config = Config::load(Some(path), &environment)?;
+    config.reconcile.only |= reconcile_only;
     let format = match config.log.format {
         config::LogFormat::Json => LogFormat::Json,
         config::LogFormat::Text => LogFormat::Text,
@@ -246,6 +295,34 @@ async fn confirms(position: Position, reason: &str, project: Option<String>, url
     rules::set_confirms(&mut tx, scope, switch, "command line", reason).await?;
     tx.commit().await?;
     println!("confirms are {word} for {}", project.as_deref().unwrap_or("everybody"));
+    Ok(())
+}
+
+/// Parked webhooks listed at most.
+const MOST_PARKED: i64 = 1_000;
+
+async fn run_inbox(command: InboxCommand) -> Result<()> {
+    match command {
+        InboxCommand::Parked { database_url } => {
+            let mut db = pool::connect(&database_url, 1).await?.acquire().await?;
+            for row in inbox::parked(&mut db, MOST_PARKED).await? {
+                let why = row.last_error.unwrap_or_default();
+                println!(
+                    "{}\t{}\t{}\t{} failures\t{why}",
+                    row.id, row.project_id, row.parked_at, row.failures
+                );
+            }
+        }
+        InboxCommand::Replay { id, database_url } => {
+            let mut tx = pool::connect(&database_url, 1).await?.begin().await?;
+            let replayed = inbox::replay(&mut tx, id).await?;
+            tx.commit().await?;
+            if let (Some(id), 0) = (id, replayed) {
+                anyhow::bail!("webhook {id} is not parked: nothing was changed");
+            }
+            println!("{replayed} parked webhooks will be worked on again");
+        }
+    }
     Ok(())
 }
 

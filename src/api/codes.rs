@@ -106,10 +106,14 @@ codes! {
     ConfirmsOff => "confirms_off", CONFLICT, "Confirms are switched off";
     /// The payout contradicts what is known about it; a person has to look first.
     Flagged => "flagged", CONFLICT, "The payout is flagged";
+    /// There is no flag that could be taken off.
+    NotFlagged => "not_flagged", CONFLICT, "The payout is not flagged";
     /// The rules forbid the payout, approval or not (`reasons`).
     RulesForbid => "rules_forbid", CONFLICT, "The rules forbid the payout";
     /// Nothing is wrong with the request; try again after `Retry-After`.
     TemporarilyUnavailable => "temporarily_unavailable", SERVICE_UNAVAILABLE, "Temporarily unavailable";
+    /// payoutd compares its records with Pike's and takes no orders meanwhile; nothing was done.
+    ReconcileOnly => "reconcile_only", SERVICE_UNAVAILABLE, "Only reconciling";
     /// A mistake of ours; trying again will not help before it is mended.
     InternalError => "internal_error", INTERNAL_SERVER_ERROR, "Internal error";
 }

@@ -242,6 +242,7 @@ fn of_refusal(refusal: Refusal) -> Problem {
         Refusal::Flagged => {
             Problem::new(Code::Flagged, "What Pike reports contradicts what was asked; a person has to look.")
         }
+        Refusal::NotFlagged => Problem::new(Code::NotFlagged, "There is no flag on the payout."),
         Refusal::RulesForbid(verdict) => {
             let detail = "The rules forbid this payout, approval or not.";
             Problem::new(Code::RulesForbid, detail).reasons(verdict.hits)
@@ -315,6 +316,7 @@ mod tests {
             (Refusal::OwnPayout, "own_payout", 403),
             (Refusal::ConfirmsOff, "confirms_off", 409),
             (Refusal::Flagged, "flagged", 409),
+            (Refusal::NotFlagged, "not_flagged", 409),
             (Refusal::RulesForbid(Box::new(verdict())), "rules_forbid", 409),
         ] {
             let found = of_refusal(refusal).code();

@@ -257,6 +257,11 @@ impl From<EngineError> for Problem {
                 Code::TemporarilyUnavailable,
                 "Too many requests are waiting; this one was not begun.",
             ),
+            EngineError::ReconcileOnly => Self::new(
+                Code::ReconcileOnly,
+                "payoutd is comparing its records with Pike's and takes neither orders nor commands. Nothing \
+                 was done; send the request again, unchanged, later.",
+            ),
         }
     }
 }

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     domain::{
-        policy::{Policy, Polling, ResendStart},
+        policy::{Mode, Policy, Polling, ResendStart, StopLine},
         rules::RuleSet,
     },
     engine::{Core, Wake},
@@ -42,8 +42,14 @@ fn state() -> ApiState {
             longest: time::Duration::hours(1),
         },
     };
-    let engine =
-        Engine::start(Core { pool: pool.clone(), policy, rules: RuleSet::default(), wake: Wake::default() });
+    let engine = Engine::start(Core {
+        pool: pool.clone(),
+        policy,
+        rules: RuleSet::default(),
+        stop_line: StopLine::default(),
+        mode: Mode::default(),
+        wake: Wake::default(),
+    });
     ApiState { engine, pool, projects: Arc::new(BTreeSet::from([ProjectId("shop".into())])) }
 }
 

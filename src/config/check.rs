@@ -35,6 +35,9 @@ fn summary(config: &Config, rules: &RuleSet) -> String {
     line("webhook", &config.webhook.listen.to_string());
     line("admin", &config.admin.listen.to_string());
     line("pike", &config.pike.base_url);
+    if config.reconcile.only {
+        line("mode", "reconciling only: no order is taken, Pike gets nothing but status reads");
+    }
     let currencies: Vec<&str> = rules.amounts.keys().map(|currency| currency.code()).collect();
     line("rules", &format!("{} ({})", rules.version, currencies.join(", ")));
     for (name, project) in &config.projects {

@@ -20,6 +20,8 @@ pub(super) fn check(config: &Config, problems: &mut Problems) {
     lease(config, problems);
     at_most(("polling.first", polling.first), ("polling.steady", polling.steady), problems);
     at_most(("polling.steady", polling.steady), ("polling.longest", polling.longest), problems);
+    let longest = ("breaker.longest_pause", config.breaker.longest_pause);
+    at_most(("breaker.pause", config.breaker.pause), longest, problems);
     let longest = ("effects.retry_longest", effects.retry_longest);
     at_most(("effects.retry_first", effects.retry_first), longest, problems);
     let longest = ("notifications.retry_longest", notifications.retry_longest);

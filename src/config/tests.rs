@@ -66,6 +66,9 @@ fn the_defaults_are_as_documented() {
     assert_eq!((pike.api_version, pike.second_start_refused), (ApiVersion::V2, false));
     assert_eq!((pike.connect_timeout, pike.total_timeout), (secs(3), secs(15)));
     assert_eq!((pike.max_response_bytes, pike.max_in_flight), (262_144, 64));
+    assert_eq!((pike.calls_per_second, pike.reads_per_second), (0, 5));
+    let breaker = &config.breaker;
+    assert_eq!((breaker.failures, breaker.pause, breaker.longest_pause), (10, secs(5), secs(60)));
     assert_eq!(pike.confirm_window, secs(240 * 60));
     assert_eq!((pike.start_unresolved_after, pike.stale_read_grace), (secs(60), secs(60)));
     let polling = &config.polling;
@@ -74,8 +77,14 @@ fn the_defaults_are_as_documented() {
     assert_eq!((effects.lease, effects.idle_poll), (secs(60), millis(250)));
     assert_eq!((effects.retry_first, effects.retry_longest), (millis(500), secs(60)));
     assert_eq!((config.inbox.lease, config.inbox.orphan_for), (secs(30), secs(24 * 3600)));
+    assert_eq!(config.inbox.park_after, 5);
     assert_eq!(config.holds.margin, secs(15 * 60));
     assert_eq!(config.rules.file.file_name().unwrap(), "rules.toml");
+    assert_eq!(config.permit.max_age, secs(5 * 60));
+    assert_eq!((config.mode(), config.reconcile.recent), (Mode::Everything, secs(3 * 24 * 3600)));
+    let defaults = policy::StopLine::default();
+    assert_eq!(config.stop_line(), defaults);
+    assert_eq!((defaults.anomalies, defaults.window), (3, time::Duration::HOUR));
     let notifications = &config.notifications;
     assert_eq!((notifications.timeout, notifications.retry_first), (secs(5), secs(5)));
     assert_eq!((notifications.retry_longest, notifications.give_up_after), (secs(6 * 3600), secs(72 * 3600)));

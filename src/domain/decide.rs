@@ -13,7 +13,7 @@ use super::{
     event::{Command, Event, Observation, Outcome},
     id::SessionId,
     payout::{Anomaly, Payout},
-    permit::{Permit, PermitKind},
+    permit::{Permit, PermitKind, Unfit},
     policy::Policy,
     provider::ProviderFacts,
     rules::{Inputs, RuleOutcome, RuleSet, Verdict},
@@ -60,6 +60,8 @@ pub struct Step {
     pub voids: Vec<EffectKind>,
     pub permit: Option<Permit>,
     pub verdict: Option<Verdict>,
+    /// Whether a person takes the anomaly off the payout.
+    pub clears_flag: bool,
     /// The facts after this step, when the event brought some.
     pub facts: Option<ProviderFacts>,
 }
@@ -84,6 +86,7 @@ pub enum Reason {
     ConfirmAccepted,
     ConfirmUnknown,
     ConfirmResent,
+    PermitStale,
     CancelAccepted,
     CancelUnknown,
     CancelResent,
@@ -100,6 +103,7 @@ pub enum Reason {
     Flagged,
     FactsLearned,
     ApprovalRefused,
+    FlagCleared,
 }
 
 /// Why a command is refused.
@@ -118,6 +122,8 @@ pub enum Refusal {
     ConfirmsOff,
     /// An anomaly is open on the payout.
     Flagged,
+    /// There is no flag to take off.
+    NotFlagged,
     /// The rules forbid it, approval or not. Recorded with the verdict.
     RulesForbid(Box<Verdict>),
 }
@@ -135,6 +141,7 @@ pub fn decide(payout: &Payout, event: &Event, world: &World<'_>) -> Decision {
     let decision = match event {
         Event::Command(command) => commands::decide(payout, command, world),
         Event::Observed(Observation::Due) => due(payout, world),
+        Event::Observed(Observation::Withheld(unfit)) => answers::withheld(payout, *unfit),
         Event::Observed(Observation::Reported(report)) => {
             reports::decide(payout, report, Source::Webhook, world)
         }
@@ -151,13 +158,18 @@ pub fn decide(payout: &Payout, event: &Event, world: &World<'_>) -> Decision {
 pub fn needs_verdict(payout: &Payout, event: &Event) -> bool {
     match event {
         Event::Command(Command::Approve { .. }) => true,
-        Event::Command(Command::Cancel { .. } | Command::Reject { .. })
-        | Event::Observed(Observation::Due) => false,
-        Event::Observed(_) => {
-            payout.permit.is_none()
+        Event::Command(Command::Cancel { .. } | Command::Reject { .. } | Command::ClearFlag { .. })
+        | Event::Observed(Observation::Due | Observation::Withheld(_)) => false,
+        Event::Observed(Observation::Reported(_) | Observation::Answered { .. }) => {
+            (payout.permit.is_none() || is_confirmed_again(&payout.state))
                 && report_of(event).is_some_and(|report| report.shows(payout) == Shows::AwaitsConfirm)
         }
     }
+}
+
+/// States in which a confirm that Pike still waits for is sent again; under other rules it is decided anew.
+fn is_confirmed_again(state: &State) -> bool {
+    matches!(state, State::ConfirmUnknown { .. } | State::Settling { .. } | State::Unknown { .. })
 }
 
 fn due(payout: &Payout, world: &World<'_>) -> Decision {
@@ -188,7 +200,7 @@ fn due(payout: &Payout, world: &World<'_>) -> Decision {
 impl Step {
     fn to(to: State, why: Reason) -> Self {
         let voids = if to.is_final() { EffectKind::ALL.to_vec() } else { vec![] };
-        Self { to, why, effects: vec![], voids, permit: None, verdict: None, facts: None }
+        Self { to, why, effects: vec![], voids, permit: None, verdict: None, clears_flag: false, facts: None }
     }
 
     fn effect(mut self, effect: EffectKind) -> Self {
@@ -282,7 +294,8 @@ fn report_of(event: &Event) -> Option<&SessionReport> {
         Event::Observed(
             Observation::Reported(report) | Observation::Answered { outcome: Outcome::Accepted(report), .. },
         ) => Some(report),
-        Event::Observed(Observation::Answered { .. } | Observation::Due) | Event::Command(_) => None,
+        Event::Observed(Observation::Answered { .. } | Observation::Due | Observation::Withheld(_))
+        | Event::Command(_) => None,
     }
 }
 
@@ -326,7 +339,7 @@ fn told(payout: &Payout, event: &Event) -> Option<ProviderFacts> {
 }
 
 #[cfg(test)]
-mod fixtures;
+pub(in crate::domain) mod fixtures;
 #[cfg(test)]
 mod table;
 #[cfg(test)]

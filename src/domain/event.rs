@@ -1,7 +1,7 @@
 //! Everything that can happen to a payout. A command is a wish and may be refused; an observation is a fact
 //! and never is.
 
-use super::{effect::EffectKind, provider::ProviderError, session::SessionReport};
+use super::{effect::EffectKind, permit::Unfit, provider::ProviderError, session::SessionReport};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
@@ -12,9 +12,20 @@ pub enum Event {
 /// What a caller wants. `by` is the API key's id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
-    Cancel { by: String },
-    Approve { by: String },
-    Reject { by: String },
+    Cancel {
+        by: String,
+    },
+    Approve {
+        by: String,
+    },
+    Reject {
+        by: String,
+    },
+    /// A person has looked at an anomaly and takes the flag off.
+    ClearFlag {
+        by: String,
+        reason: String,
+    },
 }
 
 /// What the world did.
@@ -22,6 +33,8 @@ pub enum Command {
 pub enum Observation {
     /// A call of ours came back, or is known to be lost.
     Answered { call: EffectKind, outcome: Outcome },
+    /// A permitted confirm was not sent: its permit did not hold any more right before it.
+    Withheld(Unfit),
     /// Pike told us of its own accord: a verified webhook.
     Reported(SessionReport),
     /// The time noted on the payout has come.

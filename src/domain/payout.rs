@@ -56,6 +56,36 @@ pub enum Anomaly {
     FailedAfterPaid,
     /// Pike's session status and its payout status exclude each other.
     Contradiction,
+    /// The stored payout is not the one whose confirm was permitted.
+    PermitAltered,
+    /// The rules in force forbid what was permitted under older ones, and a confirm may be on its way.
+    PermitOutdated,
+}
+
+/// What an anomaly means for the other payouts of its project.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Alarm {
+    /// Money moved that nobody had let move, or nearly: one is enough to stop the project's confirms.
+    AtOnce,
+    /// Money may be moving wrongly: several within a time stop them.
+    Counted,
+    /// A matter of this payout alone.
+    None,
+}
+
+impl Anomaly {
+    #[must_use]
+    pub fn alarm(self) -> Alarm {
+        match self {
+            Self::PaidWithoutPermit | Self::PermitAltered => Alarm::AtOnce,
+            Self::SeveralPayouts | Self::OtherAmount | Self::PaidAfterFinal => Alarm::Counted,
+            Self::OtherSession
+            | Self::OtherMetadata
+            | Self::FailedAfterPaid
+            | Self::Contradiction
+            | Self::PermitOutdated => Alarm::None,
+        }
+    }
 }
 
 /// One payout with everything a decision may depend on.

@@ -26,6 +26,30 @@ pub struct Policy {
     pub polling: Polling,
 }
 
+/// What payoutd does at all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    #[default]
+    Everything,
+    /// Only looks: after a restore nobody knows what the database has forgotten. No order or command is
+    /// taken, nothing is permitted, and Pike gets nothing but status reads.
+    ReconcileOnly,
+}
+
+/// When anomalies of the money kind stop a project's confirms.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StopLine {
+    /// So many within `window`; money that nobody permitted does at once.
+    pub anomalies: i64,
+    pub window: Duration,
+}
+
+impl Default for StopLine {
+    fn default() -> Self {
+        Self { anomalies: 3, window: Duration::HOUR }
+    }
+}
+
 /// When to ask Pike without having been told anything.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Polling {

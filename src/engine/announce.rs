@@ -6,6 +6,7 @@ use crate::{
     domain::{
         event::{Command, Event, Observation, Outcome},
         payout::{Anomaly, Payout},
+        permit::Unfit,
         session::Shows,
         state::{Ending, State},
     },
@@ -75,6 +76,13 @@ impl Core {
                 "payout event recorded"
             );
         }
+        for stopped in &writes.stopped {
+            metrics::counter!("payoutd_line_stopped_total", "project" => stopped.project.0.clone(),
+                "anomaly" => stopped.anomaly.code())
+            .increment(1);
+            let (project, reason) = (&stopped.project, &stopped.reason);
+            tracing::error!(%project, reason, "confirms were switched off by an anomaly");
+        }
         if writes.has_effects() {
             self.wake.effects.notify_one();
         }
@@ -90,8 +98,10 @@ pub(super) fn event_name(event: &Event) -> String {
         Event::Command(Command::Cancel { .. }) => "cancel_requested".to_owned(),
         Event::Command(Command::Approve { .. }) => "approved".to_owned(),
         Event::Command(Command::Reject { .. }) => "rejected".to_owned(),
+        Event::Command(Command::ClearFlag { .. }) => "flag_cleared".to_owned(),
         Event::Observed(Observation::Due) => "due".to_owned(),
         Event::Observed(Observation::Reported(_)) => "webhook".to_owned(),
+        Event::Observed(Observation::Withheld(_)) => "confirm_withheld".to_owned(),
         Event::Observed(Observation::Answered { call, outcome }) => {
             let how = match outcome {
                 Outcome::Accepted(_) => "accepted",
@@ -106,7 +116,15 @@ pub(super) fn event_name(event: &Event) -> String {
 /// What the history adds in words: codes and statuses, never free text of callers.
 pub(super) fn detail(event: &Event, payout: &Payout, anomaly: Option<Anomaly>) -> Option<String> {
     let told = match event {
-        Event::Command(_) | Event::Observed(Observation::Due) => return None,
+        Event::Command(Command::ClearFlag { reason, .. }) => format!("flag taken off: {reason}"),
+        Event::Command(Command::Cancel { .. } | Command::Approve { .. } | Command::Reject { .. })
+        | Event::Observed(Observation::Due) => return None,
+        Event::Observed(Observation::Withheld(Unfit::Stale)) => {
+            "the permit is old or of other rules: Pike is asked first".to_owned()
+        }
+        Event::Observed(Observation::Withheld(Unfit::Altered)) => {
+            "the stored payout is not the one that was permitted".to_owned()
+        }
         Event::Observed(
             Observation::Reported(report) | Observation::Answered { outcome: Outcome::Accepted(report), .. },
         ) => format!("Pike's session {}: {}", report.session, in_words(&report.shows(payout))),

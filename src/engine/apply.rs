@@ -7,6 +7,8 @@ use crate::{
         event::{Command, Event},
         id::{PayoutId, ProjectId},
         money::Currency,
+        payout::Alarm,
+        policy::Mode,
     },
     store::{
         StoreError,
@@ -26,6 +28,8 @@ use time::OffsetDateTime;
 struct RuleFacts {
     switches: BTreeMap<String, bool>,
     permitted: BTreeMap<(ProjectId, String, Currency), i64>,
+    /// What payouts that have a permit already add to these totals themselves.
+    own: BTreeMap<PayoutId, i64>,
     /// Totals are complete for these recipients only.
     read: BTreeSet<Recipient>,
 }
@@ -80,7 +84,7 @@ impl Core {
                 Some(stored) => self.step(stored, envelope, &mut facts, now, &mut writes),
             });
         }
-        writes.run(&mut tx, &locked).await?;
+        writes.run(&mut tx, &locked, &self.stop_line).await?;
         tx.commit().await?;
         self.announce(&writes);
         Ok(applied)
@@ -97,14 +101,16 @@ impl Core {
     ) -> Applied {
         let recipient = recipient(stored);
         let total_key = (recipient.0.clone(), recipient.1.clone(), stored.payout.order.amount.currency());
-        let recipient_today =
-            facts.read.contains(&recipient).then(|| facts.permitted.get(&total_key).copied().unwrap_or(0));
+        let own = facts.own.get(&stored.payout.id).copied();
+        let total = facts.permitted.get(&total_key).copied().unwrap_or(0) - own.unwrap_or(0);
+        let recipient_today = facts.read.contains(&recipient).then_some(total);
         let world = World {
             now,
             policy: &self.policy,
             rules: &self.rules,
             recipient_today,
-            confirms_on: rules::confirms_on(&facts.switches, &stored.payout.project),
+            confirms_on: self.mode == Mode::Everything
+                && rules::confirms_on(&facts.switches, &stored.payout.project),
         };
         let decision = decide::decide(&stored.payout, &envelope.event, &world);
         if let Decision::Refuse(refusal) = decision {
@@ -113,7 +119,13 @@ impl Core {
             }
             return Applied::Refused(refusal);
         }
-        if writes.take(stored, &envelope.event, decision) {
+        if let Decision::Flag(anomaly, _) = &decision
+            && anomaly.alarm() == Alarm::AtOnce
+        {
+            // What is written below holds for the rest of this batch already.
+            facts.switches.insert(stored.payout.project.0.clone(), false);
+        }
+        if writes.take(stored, &envelope.event, decision) && own.is_none() {
             *facts.permitted.entry(total_key).or_default() += stored.payout.order.amount.minor();
         }
         Applied::Done(Box::new(stored.clone()))
@@ -148,6 +160,11 @@ impl Core {
             permits::lock_recipients(tx, &capped).await?;
             let midnight = now.replace_time(time::Time::MIDNIGHT);
             facts.permitted = permits::permitted_since(tx, &capped, midnight).await?;
+            let permitted = judged.iter().filter(|stored| stored.payout.permit.is_some());
+            let permitted: Vec<PayoutId> = permitted.map(|stored| stored.payout.id).collect();
+            if !permitted.is_empty() {
+                facts.own = permits::own_since(tx, &permitted, midnight).await?;
+            }
             facts.read = capped;
         }
         Ok(facts)
@@ -163,7 +180,12 @@ fn foreign(envelope: &Envelope, stored: &Stored) -> bool {
     match (&envelope.cause, &envelope.event) {
         (
             Cause::Command(project),
-            Event::Command(Command::Cancel { .. } | Command::Approve { .. } | Command::Reject { .. }),
+            Event::Command(
+                Command::Cancel { .. }
+                | Command::Approve { .. }
+                | Command::Reject { .. }
+                | Command::ClearFlag { .. },
+            ),
         ) => *project != stored.payout.project,
         (Cause::Command(_) | Cause::Effect(_) | Cause::Inbox(_) | Cause::Due(_), _) => false,
     }

@@ -1,6 +1,9 @@
 //! What a batch of decisions writes, collected first and written in few statements.
 
-use super::announce::{self, Line};
+use super::{
+    announce::{self, Line},
+    line::{self, StoppedLine},
+};
 use crate::{
     domain::{
         decide::{Decision, Reason, Step},
@@ -9,11 +12,13 @@ use crate::{
         id::PayoutId,
         payout::Anomaly,
         permit::{Permit, PermitKind},
-        policy::Policy,
+        policy::{Policy, StopLine},
         rules::Verdict,
     },
     store::{
-        StoreError, effects,
+        StoreError,
+        anomalies::{self, NewAnomaly},
+        effects,
         encoding::Code,
         history,
         notifications::{self, NewNotification},
@@ -61,9 +66,12 @@ pub(super) struct Writes<'a> {
     effects: Vec<(PayoutId, EffectKind)>,
     voids: Vec<(PayoutId, EffectKind)>,
     permits: Vec<NewPermit>,
+    renewed: Vec<NewPermit>,
     released: Vec<PayoutId>,
     decisions: Vec<NewDecision>,
+    anomalies: Vec<NewAnomaly>,
     notifications: Vec<NewNotification>,
+    pub(super) stopped: Vec<StoppedLine>,
     pub(super) lines: Vec<Line>,
 }
 
@@ -78,9 +86,12 @@ impl<'a> Writes<'a> {
             effects: vec![],
             voids: vec![],
             permits: vec![],
+            renewed: vec![],
             released: vec![],
             decisions: vec![],
+            anomalies: vec![],
             notifications: vec![],
+            stopped: vec![],
             lines: vec![],
         }
     }
@@ -131,13 +142,17 @@ impl<'a> Writes<'a> {
             payout.since = now;
         }
         payout.state = step.to;
-        payout.anomaly = payout.anomaly.or(anomaly);
+        payout.anomaly = if step.clears_flag { None } else { payout.anomaly.or(anomaly) };
         if let Some(facts) = step.facts {
             payout.facts = facts;
         }
         self.unwant(id, &step.voids);
         self.want(id, &step.effects);
+        let confirms = step.effects.contains(&EffectKind::Confirm);
         let permitted = step.permit.is_some_and(|permit| self.permit(stored, permit));
+        if confirms && !permitted {
+            self.renew(stored);
+        }
         self.record(stored, event, anomaly.map_or(How::Moved, How::Flagged), step.why, from);
         if let Some(verdict) = step.verdict {
             self.verdict(stored, verdict);
@@ -155,14 +170,25 @@ impl<'a> Writes<'a> {
 
     fn permit(&mut self, stored: &mut Stored, permit: Permit) -> bool {
         let confirm = permit.kind == PermitKind::Confirm;
-        stored.payout.permit = Some(permit.clone());
-        self.permits.push(NewPermit {
-            payout: stored.payout.clone(),
-            permit,
-            rule_set: self.rule_set.to_owned(),
-            decided_at: self.now,
-        });
+        if stored.payout.permit.replace(permit.clone()).is_some_and(|before| before.kind == permit.kind) {
+            self.renew(stored);
+            return confirm;
+        }
+        let new = self.new_permit(stored, permit);
+        self.permits.push(new);
         confirm
+    }
+
+    /// The confirm was decided again, under a permit that the payout has.
+    fn renew(&mut self, stored: &Stored) {
+        let Some(permit) = stored.payout.permit.clone() else { return };
+        let renewed = self.new_permit(stored, permit);
+        self.renewed.push(renewed);
+    }
+
+    fn new_permit(&self, stored: &Stored, permit: Permit) -> NewPermit {
+        let (payout, rule_set) = (stored.payout.clone(), self.rule_set.to_owned());
+        NewPermit { payout, permit, rule_set, decided_at: self.now }
     }
 
     fn record(&mut self, stored: &mut Stored, event: &Event, how: How, reason: Reason, from: &'static str) {
@@ -181,6 +207,11 @@ impl<'a> Writes<'a> {
             actor: actor(event),
             detail: announce::detail(event, payout, how.anomaly()),
         };
+        if let Some(anomaly) = how.anomaly() {
+            let (id, project) = (payout.id, payout.project.clone());
+            let (seq, at) = (payout.version, self.now);
+            self.anomalies.push(NewAnomaly { payout: id, seq, project, anomaly, at });
+        }
         self.lines.push(Line::of(stored, &entry, how.anomaly()));
         self.history.push(entry);
     }
@@ -200,17 +231,29 @@ impl<'a> Writes<'a> {
 
     /// Writes everything. Permits go before the effects that need them.
     pub(super) async fn run(
-        &self,
+        &mut self,
         tx: &mut PgConnection,
         locked: &BTreeMap<PayoutId, Stored>,
+        stop_line: &StopLine,
     ) -> Result<(), StoreError> {
         if self.touched.is_empty() {
             return Ok(());
+        }
+        anomalies::insert(tx, &self.anomalies).await?;
+        self.stopped = line::stop(tx, &self.anomalies, stop_line, self.now).await?;
+        for stopped in &self.stopped {
+            let told =
+                |entry: &&mut history::Entry| entry.payout == stopped.payout && entry.seq == stopped.seq;
+            if let Some(entry) = self.history.iter_mut().find(told) {
+                let before = entry.detail.take().unwrap_or_default();
+                entry.detail = Some(format!("{before}; confirms of the project were switched off"));
+            }
         }
         let changed: Vec<&Stored> = self.touched.iter().filter_map(|id| locked.get(id)).collect();
         payouts::update(tx, &changed).await?;
         history::append(tx, &self.history).await?;
         permits::insert(tx, &self.permits).await?;
+        permits::renew(tx, &self.renewed).await?;
         effects::void(tx, &self.voids).await?;
         effects::insert(tx, &self.effects).await?;
         permits::release(tx, &self.released).await?;
@@ -229,9 +272,12 @@ impl<'a> Writes<'a> {
 
 fn actor(event: &Event) -> Option<String> {
     match event {
-        Event::Command(Command::Cancel { by } | Command::Approve { by } | Command::Reject { by }) => {
-            Some(by.clone())
-        }
+        Event::Command(
+            Command::Cancel { by }
+            | Command::Approve { by }
+            | Command::Reject { by }
+            | Command::ClearFlag { by, .. },
+        ) => Some(by.clone()),
         Event::Observed(_) => None,
     }
 }

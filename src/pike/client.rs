@@ -2,8 +2,9 @@
 //! the answer's size capped, nothing decompressed.
 
 use super::{
-    outcome::{self, Answer},
+    outcome::{self, Answer, Condition, Reply},
     sign::{Signer, SigningFailed},
+    wait,
     wire::{self, ApiVersion},
 };
 use crate::domain::{
@@ -127,20 +128,23 @@ impl Pike {
     }
 
     /// Makes one call, once.
-    pub async fn call(&self, call: &Call) -> Answer {
+    pub async fn call(&self, call: &Call) -> Reply {
         let began = Instant::now();
-        let answer = self.send(call).await;
+        let reply = self.send(call).await;
         let name = method(call.kind);
         metrics::histogram!("payoutd_provider_seconds", "call" => name).record(began.elapsed().as_secs_f64());
-        metrics::counter!("payoutd_provider_calls_total", "call" => name, "outcome" => answer.label())
+        metrics::counter!("payoutd_provider_calls_total", "call" => name, "outcome" => reply.answer.label())
             .increment(1);
-        answer
+        reply
     }
 
-    async fn send(&self, call: &Call) -> Answer {
+    async fn send(&self, call: &Call) -> Reply {
         let (project, body, signature) = match self.prepare(call) {
             Ok(prepared) => prepared,
-            Err(problem) => return Answer::NotSent(problem.to_string()),
+            Err(problem) => {
+                let answer = Answer::NotSent(problem.to_string());
+                return Reply { answer, condition: Condition::NotTried };
+            }
         };
         let url =
             format!("{}/api/{}/{}", self.settings.base_url, self.settings.version.path(), method(call.kind));
@@ -160,9 +164,11 @@ impl Pike {
         match request.send().await {
             Ok(response) => self.receive(call.kind, response).await,
             // Connecting failed or the request could not even be built: not a byte of it has left.
-            Err(error) if error.is_connect() || error.is_builder() => Answer::NotSent(cause(&error)),
-            Err(error) if error.is_timeout() => Answer::Came(outcome::unknown("timeout", cause(&error))),
-            Err(error) => Answer::Came(outcome::unknown("connection_lost", cause(&error))),
+            Err(error) if error.is_connect() || error.is_builder() => {
+                Reply::ill(Answer::NotSent(cause(&error)))
+            }
+            Err(error) if error.is_timeout() => lost("timeout", cause(&error)),
+            Err(error) => lost("connection_lost", cause(&error)),
         }
     }
 
@@ -200,7 +206,17 @@ impl Pike {
         Ok((project, body, signature))
     }
 
-    async fn receive(&self, call: EffectKind, mut response: Response) -> Answer {
+    async fn receive(&self, call: EffectKind, response: Response) -> Reply {
+        let http = response.status().as_u16();
+        let asked = wait::is_asked_for(http).then(|| wait::asked(response.headers()));
+        let reply = self.read(call, response).await;
+        match asked {
+            Some(wait) => Reply { condition: Condition::Busy(wait), ..reply },
+            None => reply,
+        }
+    }
+
+    async fn read(&self, call: EffectKind, mut response: Response) -> Reply {
         let http = response.status().as_u16();
         let mut body = Vec::new();
         loop {
@@ -210,13 +226,22 @@ impl Pike {
                 }
                 Ok(Some(_)) => {
                     let limit = self.settings.max_response_bytes;
-                    return Answer::Came(outcome::unknown("answer_too_large", format!("over {limit} bytes")));
+                    return lost("answer_too_large", format!("over {limit} bytes"));
                 }
-                Ok(None) => return Answer::Came(outcome::read(call, http, &body)),
-                Err(error) => return Answer::Came(outcome::unknown("answer_cut_off", cause(&error))),
+                Ok(None) => {
+                    let outcome = outcome::read(call, http, &body);
+                    let condition = outcome::condition(http, &outcome);
+                    return Reply { answer: Answer::Came(outcome), condition };
+                }
+                Err(error) => return lost("answer_cut_off", cause(&error)),
             }
         }
     }
+}
+
+/// The request may have arrived, its answer did not.
+fn lost(code: &str, description: String) -> Reply {
+    Reply::ill(Answer::Came(outcome::unknown(code, description)))
 }
 
 /// The method's path behind the version, which is also its name in the metrics.

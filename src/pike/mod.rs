@@ -4,8 +4,9 @@
 mod client;
 mod outcome;
 pub mod sign;
+mod wait;
 mod wire;
 
 pub use client::{Call, Pike, PikeProject, PikeSettings};
-pub use outcome::Answer;
+pub use outcome::{Answer, Condition, Reply};
 pub use wire::{ApiVersion, Webhook, read_webhook};

@@ -7,6 +7,7 @@ use crate::domain::{
     event::Outcome,
     provider::{ProviderError, is_final_start_refusal},
 };
+use std::time::Duration;
 
 /// How a call ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,30 +30,73 @@ impl Answer {
     }
 }
 
+/// What a call told about Pike itself and the way to it, whatever it told about the payout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Condition {
+    /// It answers: a refusal that can be read is an answer too.
+    Well,
+    /// It does not: no connection, no answer, one that cannot be read, 5xx.
+    Ill,
+    /// It asks us to stay away for so long.
+    Busy(Duration),
+    /// The call was not even tried.
+    NotTried,
+}
+
+/// What came of a call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reply {
+    pub answer: Answer,
+    pub condition: Condition,
+}
+
+impl Reply {
+    pub(super) fn ill(answer: Answer) -> Self {
+        Self { answer, condition: Condition::Ill }
+    }
+}
+
 /// No usable answer, for a reason of ours.
 pub(super) fn unknown(code: &str, description: String) -> Outcome {
     Outcome::Unknown(ProviderError { code: code.to_owned(), description })
 }
 
+/// Codes of ours for answers that are none.
+const UNREADABLE: [&str; 2] = ["unreadable_answer", "unexpected_answer"];
+
 /// Reads an answer. Success needs both a 2xx and `"status":"ok"` with a session in it.
 pub(super) fn read(call: EffectKind, http: u16, body: &[u8]) -> Outcome {
     let Ok(envelope) = serde_json::from_slice::<Envelope>(body) else {
-        return unknown("unreadable_answer", format!("HTTP {http}"));
+        return unknown(UNREADABLE[0], format!("HTTP {http}"));
     };
     let ok = (200..300).contains(&http);
     match (envelope.status.as_deref(), envelope.session, envelope.error) {
         (Some("ok"), Some(session), None) if ok => match session.into_report() {
             Some(report) => Outcome::Accepted(report),
-            None => unknown("unreadable_answer", "the session's id cannot be one".to_owned()),
+            None => unknown(UNREADABLE[0], "the session's id cannot be one".to_owned()),
         },
         (_, _, Some(error)) => refused(call, http, error),
-        (_, _, None) => unknown("unexpected_answer", format!("HTTP {http} without session or error")),
+        (_, _, None) => unknown(UNREADABLE[1], format!("HTTP {http} without session or error")),
     }
 }
 
+/// What an answer with this status, which could be read so, says about Pike.
+pub(super) fn condition(http: u16, outcome: &Outcome) -> Condition {
+    let unreadable = |error: &ProviderError| UNREADABLE.contains(&error.code.as_str());
+    match outcome {
+        Outcome::Accepted(_) | Outcome::Declined(_) => Condition::Well,
+        Outcome::Unknown(error) if http >= 500 || http == 408 || unreadable(error) => Condition::Ill,
+        Outcome::Unknown(_) => Condition::Well,
+    }
+}
+
+/// A 429 or a 503 is no exception, with or without `Retry-After`. Pike documents neither, so nobody says that
+/// whoever answers so had not passed the call on before: a gateway may give up on an upstream that goes on.
+/// For start, confirm and cancel it is therefore as unknown as any other lost answer; creating and reading
+/// are harmless and keep their place (`worker::effects`).
 fn refused(call: EffectKind, http: u16, error: ErrorBody) -> Outcome {
     let error = error.into_error();
-    let definite = !(500..600).contains(&http) && http != 408;
+    let definite = !(500..600).contains(&http) && !matches!(http, 408 | 429);
     if call == EffectKind::StartPayout && definite && is_final_start_refusal(&error.code) {
         return Outcome::Declined(error);
     }
@@ -96,11 +140,32 @@ mod tests {
     }
 
     #[test]
+    fn a_refusal_that_can_be_read_is_a_sign_of_life() {
+        use EffectKind::{Confirm, StartPayout};
+        for (http, body, expected) in [
+            (200, OK.to_owned(), Condition::Well),
+            (400, error("session_wrong_state"), Condition::Well),
+            (400, error("bank_card_expired"), Condition::Well),
+            (400, "<html>".to_owned(), Condition::Ill),
+            (200, "{}".to_owned(), Condition::Ill),
+            (408, error("x"), Condition::Ill),
+            (500, error("internal_error"), Condition::Ill),
+            (502, String::new(), Condition::Ill),
+        ] {
+            for call in [StartPayout, Confirm] {
+                assert_eq!(condition(http, &read(call, http, body.as_bytes())), expected, "{http} {body}");
+            }
+        }
+    }
+
+    #[test]
     fn only_listed_codes_of_a_start_decline() {
         use EffectKind::{Confirm, StartPayout};
         assert_eq!(code(StartPayout, 400, &error("bank_card_expired")).0, "declined");
         assert_eq!(code(StartPayout, 200, &error("bank_card_expired")).0, "declined");
-        assert_eq!(code(StartPayout, 502, &error("bank_card_expired")).0, "unknown");
+        for busy in [408, 429, 502, 503] {
+            assert_eq!(code(StartPayout, busy, &error("bank_card_expired")).0, "unknown", "{busy}");
+        }
         assert_eq!(code(Confirm, 400, &error("bank_card_expired")).0, "unknown");
         for other in ["session_wrong_state", "idempotency_key_already_exists", "invalid_request", "nonsense"]
         {

@@ -44,6 +44,37 @@ pub struct Claimed {
     pub metadata_tag: String,
 }
 
+/// Effects that may be claimed together: those of a project that read, or those that do something.
+#[derive(Clone, Debug)]
+pub struct Lane {
+    pub project: ProjectId,
+    pub which: Which,
+    pub most: usize,
+}
+
+/// Which of a project's effects a lane is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Which {
+    Reads,
+    Calls,
+    /// Calls that move no money and may be repeated: only creates.
+    HarmlessCalls,
+}
+
+impl Which {
+    /// The lane that an effect belongs to.
+    #[must_use]
+    pub fn of(kind: EffectKind) -> Self {
+        match kind {
+            EffectKind::ReadStatus => Self::Reads,
+            EffectKind::CreateSession
+            | EffectKind::StartPayout
+            | EffectKind::Confirm
+            | EffectKind::Cancel => Self::Calls,
+        }
+    }
+}
+
 /// Adds effects; one that is live already is not doubled.
 ///
 /// # Errors
@@ -58,8 +89,11 @@ pub async fn insert(tx: &mut PgConnection, new: &[(PayoutId, EffectKind)]) -> Re
         .map(|(_, kind)| matches!(kind, EffectKind::Confirm | EffectKind::Cancel).then(|| kind.code()))
         .collect();
     sqlx::query(
-        "INSERT INTO effects (payout_id, kind, permit_kind)
-         SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[])
+        "INSERT INTO effects (payout_id, kind, permit_kind, project_id, bound_to)
+         SELECT n.payout_id, n.kind, n.permit_kind, p.project_id, m.bound_to
+         FROM unnest($1::uuid[], $2::text[], $3::text[]) AS n(payout_id, kind, permit_kind)
+         JOIN payouts p ON p.id = n.payout_id
+         LEFT JOIN permits m ON m.payout_id = n.payout_id AND m.kind = n.permit_kind
          ON CONFLICT (payout_id, kind) DO NOTHING",
     )
     .bind(payouts)
@@ -68,6 +102,46 @@ pub async fn insert(tx: &mut PgConnection, new: &[(PayoutId, EffectKind)]) -> Re
     .execute(tx)
     .await?;
     Ok(())
+}
+
+/// A page of [`insert_reads`].
+#[derive(Clone, Copy, Debug)]
+pub struct ReadsAsked {
+    pub added: i64,
+    /// Where the next page begins; `None` after the last.
+    pub last: Option<PayoutId>,
+}
+
+/// Adds status reads for payouts that have a session and are not final, or have been so for less than
+/// `recent`: those after `after`, at most `limit`.
+///
+/// # Errors
+/// Database errors only.
+pub async fn insert_reads(
+    tx: &mut PgConnection,
+    recent: Duration,
+    after: Option<PayoutId>,
+    limit: i64,
+) -> Result<ReadsAsked, StoreError> {
+    // Passes over all of a large table, once, before anything else is done.
+    sqlx::query("SET LOCAL statement_timeout = '10min'").execute(&mut *tx).await?;
+    let (added, last): (i64, Option<Uuid>) = sqlx::query_as(
+        "WITH page AS (
+            SELECT id, project_id FROM payouts
+            WHERE id > $1 AND session_id IS NOT NULL
+              AND (next_check_at IS NOT NULL OR since >= now() - make_interval(secs => $2))
+            ORDER BY id LIMIT $3),
+         added AS (
+            INSERT INTO effects (payout_id, kind, project_id) SELECT id, 'read_status', project_id FROM page
+            ON CONFLICT (payout_id, kind) DO NOTHING RETURNING 1)
+         SELECT (SELECT count(*) FROM added), (SELECT id FROM page ORDER BY id DESC LIMIT 1)",
+    )
+    .bind(after.map_or(Uuid::nil(), |id| id.0))
+    .bind(recent.as_secs_f64())
+    .bind(limit)
+    .fetch_one(tx)
+    .await?;
+    Ok(ReadsAsked { added, last: last.map(PayoutId) })
 }
 
 /// Removes effects that are no longer wanted, claimed or not.
@@ -136,6 +210,19 @@ pub async fn retry_later(
     Ok(())
 }
 
+/// Gives a claimed effect back in its place, as if it had never been claimed.
+///
+/// # Errors
+/// Database errors only.
+pub async fn put_back(tx: &mut PgConnection, claim: EffectClaim) -> Result<(), StoreError> {
+    sqlx::query("UPDATE effects SET lease_until = NULL WHERE id = $1 AND fence = $2")
+        .bind(claim.id)
+        .bind(claim.fence)
+        .execute(tx)
+        .await?;
+    Ok(())
+}
+
 #[derive(sqlx::FromRow)]
 struct ClaimRow {
     id: i64,
@@ -156,21 +243,36 @@ struct ClaimRow {
     customer_reference: String,
 }
 
-/// Claims up to `limit` runnable effects for `lease`, reads last: they can wait. Effects whose lease ran out
-/// are runnable again and come back as interrupted. A confirm whose switch is off stays where it is. A row
-/// that cannot be read is left to its lease and does not keep the others from being claimed.
+/// Claims up to `limit` runnable effects of these lanes for `lease`, reads last: they can wait. Effects whose
+/// lease ran out are runnable again and come back as interrupted. A confirm whose switch is off stays where
+/// it is. A row that cannot be read is left to its lease and does not keep the others from being claimed.
 ///
 /// # Errors
 /// Database errors only.
-pub async fn claim(tx: &mut PgConnection, limit: i64, lease: Duration) -> Result<Vec<Claimed>, StoreError> {
+pub async fn claim(
+    tx: &mut PgConnection,
+    limit: i64,
+    lease: Duration,
+    lanes: &[Lane],
+) -> Result<Vec<Claimed>, StoreError> {
+    let projects: Vec<&str> = lanes.iter().map(|lane| lane.project.0.as_str()).collect();
+    let reads: Vec<bool> = lanes.iter().map(|lane| lane.which == Which::Reads).collect();
+    let harmless: Vec<bool> = lanes.iter().map(|lane| lane.which == Which::HarmlessCalls).collect();
+    let most: Vec<i64> = lanes.iter().map(|lane| i64::try_from(lane.most).unwrap_or(limit)).collect();
     let rows: Vec<ClaimRow> = sqlx::query_as(
-        "WITH picked AS (
-            SELECT id, lease_until IS NOT NULL AS interrupted FROM effects e
-            WHERE run_at <= now() AND (lease_until IS NULL OR lease_until < now())
-              AND NOT (kind = 'confirm' AND EXISTS (
-                SELECT FROM switches s JOIN payouts p ON p.id = e.payout_id
-                WHERE NOT s.confirms AND s.scope IN ('*', p.project_id)))
-            ORDER BY kind = 'read_status', run_at LIMIT $1 FOR UPDATE OF e SKIP LOCKED)
+        "WITH lanes AS (
+            SELECT * FROM unnest($3::text[], $4::boolean[], $5::boolean[], $6::bigint[])
+                AS l(project_id, reads, harmless, most)),
+         picked AS (
+            SELECT c.id, c.interrupted FROM lanes l CROSS JOIN LATERAL (
+                SELECT e.id, e.lease_until IS NOT NULL AS interrupted, e.kind, e.run_at FROM effects e
+                WHERE e.project_id = l.project_id AND (e.kind = 'read_status') = l.reads
+                  AND e.run_at <= now() AND (e.lease_until IS NULL OR e.lease_until < now())
+                  AND (NOT l.harmless OR e.kind = 'create_session')
+                  AND NOT (e.kind = 'confirm' AND EXISTS (
+                    SELECT FROM switches s WHERE NOT s.confirms AND s.scope IN ('*', e.project_id)))
+                ORDER BY e.run_at LIMIT least(l.most, $1) FOR UPDATE OF e SKIP LOCKED) c
+            ORDER BY c.kind = 'read_status', c.run_at LIMIT $1)
          UPDATE effects e SET fence = e.fence + 1, lease_until = now() + make_interval(secs => $2)
          FROM picked, payouts p
          WHERE e.id = picked.id AND p.id = e.payout_id
@@ -181,6 +283,10 @@ pub async fn claim(tx: &mut PgConnection, limit: i64, lease: Duration) -> Result
     )
     .bind(limit)
     .bind(lease.as_secs_f64())
+    .bind(projects)
+    .bind(reads)
+    .bind(harmless)
+    .bind(most)
     .fetch_all(tx)
     .await?;
     let claimed = rows.into_iter().filter_map(|row| {

@@ -69,6 +69,8 @@ codes!(Anomaly {
     PaidAfterFinal => "paid_after_final",
     FailedAfterPaid => "failed_after_paid",
     Contradiction => "contradiction",
+    PermitAltered => "permit_altered",
+    PermitOutdated => "permit_outdated",
 });
 
 codes!(Reason {
@@ -89,6 +91,7 @@ codes!(Reason {
     ConfirmAccepted => "confirm_accepted",
     ConfirmUnknown => "confirm_unknown",
     ConfirmResent => "confirm_resent",
+    PermitStale => "permit_stale",
     CancelAccepted => "cancel_accepted",
     CancelUnknown => "cancel_unknown",
     CancelResent => "cancel_resent",
@@ -105,6 +108,7 @@ codes!(Reason {
     Flagged => "flagged",
     FactsLearned => "facts_learned",
     ApprovalRefused => "approval_refused",
+    FlagCleared => "flag_cleared",
 });
 
 #[cfg(test)]

@@ -22,6 +22,19 @@ impl StoreError {
         }
     }
 
+    /// What went wrong without a word of the data: a code and a constraint, or a column.
+    #[must_use]
+    pub fn brief(&self) -> String {
+        match self {
+            Self::Database(sqlx::Error::Database(error)) => {
+                let code = error.code().unwrap_or_default();
+                format!("database error {code} {}", error.constraint().unwrap_or_default()).trim().to_owned()
+            }
+            Self::Database(_) => "the database does not answer as it should".to_owned(),
+            Self::ImpossibleRow { table, column, .. } => format!("impossible row: {table}.{column}"),
+        }
+    }
+
     /// Whether the rows themselves are at fault (a constraint, bad data), as opposed to the connection.
     #[must_use]
     pub fn blames_the_data(&self) -> bool {

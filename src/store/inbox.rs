@@ -5,6 +5,7 @@ use super::StoreError;
 use crate::domain::id::ProjectId;
 use sqlx::PgConnection;
 use std::time::Duration;
+use time::OffsetDateTime;
 
 /// A verified webhook to keep.
 #[derive(Clone, Debug)]
@@ -29,6 +30,8 @@ pub struct Claimed {
     pub project: ProjectId,
     pub body: Vec<u8>,
     pub age: Duration,
+    /// How often working on it failed, the database being there.
+    pub failures: i32,
 }
 
 /// Keeps webhooks, each once: the same bytes for the same project are the same webhook, for ever. Says for
@@ -68,7 +71,7 @@ pub async fn insert(tx: &mut PgConnection, incoming: &[Incoming]) -> Result<Vec<
 /// # Errors
 /// Database errors only.
 pub async fn claim(tx: &mut PgConnection, limit: i64, lease: Duration) -> Result<Vec<Claimed>, StoreError> {
-    let rows: Vec<(i64, i32, String, Vec<u8>, f64)> = sqlx::query_as(
+    let rows: Vec<(i64, i32, String, Vec<u8>, f64, i32)> = sqlx::query_as(
         "WITH picked AS (
             SELECT id FROM inbox
             WHERE done_at IS NULL AND due_at <= now() AND (lease_until IS NULL OR lease_until < now())
@@ -76,7 +79,7 @@ pub async fn claim(tx: &mut PgConnection, limit: i64, lease: Duration) -> Result
          UPDATE inbox i SET fence = i.fence + 1, lease_until = now() + make_interval(secs => $2)
          FROM picked WHERE i.id = picked.id
          RETURNING i.id, i.fence, i.project_id, i.body,
-            extract(epoch FROM now() - i.received_at)::float8",
+            extract(epoch FROM now() - i.received_at)::float8, i.failures",
     )
     .bind(limit)
     .bind(lease.as_secs_f64())
@@ -84,11 +87,12 @@ pub async fn claim(tx: &mut PgConnection, limit: i64, lease: Duration) -> Result
     .await?;
     Ok(rows
         .into_iter()
-        .map(|(id, fence, project, body, age)| Claimed {
+        .map(|(id, fence, project, body, age, failures)| Claimed {
             claim: InboxClaim { id, fence },
             project: ProjectId(project),
             body,
             age: Duration::try_from_secs_f64(age).unwrap_or_default(),
+            failures,
         })
         .collect())
 }
@@ -134,4 +138,72 @@ pub async fn postpone(tx: &mut PgConnection, claim: InboxClaim, after: Duration)
     .execute(tx)
     .await?;
     Ok(())
+}
+
+/// Notes that working on a claimed webhook failed: it is due again after `pause`, or parked if this was
+/// failure number `most`. Says whether it was parked.
+///
+/// # Errors
+/// Database errors only.
+pub async fn failed(
+    tx: &mut PgConnection,
+    claim: InboxClaim,
+    why: &str,
+    pause: Duration,
+    most: u32,
+) -> Result<bool, StoreError> {
+    let parked: Option<bool> = sqlx::query_scalar(
+        "UPDATE inbox SET failures = failures + 1, last_error = $3, lease_until = NULL,
+            parked_at = CASE WHEN failures + 1 >= $5 THEN now() END,
+            due_at = CASE WHEN failures + 1 >= $5 THEN 'infinity' ELSE now() + make_interval(secs => $4) END
+         WHERE id = $1 AND fence = $2 AND done_at IS NULL RETURNING parked_at IS NOT NULL",
+    )
+    .bind(claim.id)
+    .bind(claim.fence)
+    .bind(why)
+    .bind(pause.as_secs_f64())
+    .bind(i64::from(most))
+    .fetch_optional(tx)
+    .await?;
+    Ok(parked.unwrap_or(false))
+}
+
+/// A parked webhook, without its body.
+#[derive(Clone, Debug, sqlx::FromRow)]
+pub struct Parked {
+    pub id: i64,
+    pub project_id: String,
+    pub received_at: OffsetDateTime,
+    pub parked_at: OffsetDateTime,
+    pub failures: i32,
+    pub last_error: Option<String>,
+}
+
+/// The webhooks that are parked, longest first, at most `limit`.
+///
+/// # Errors
+/// Database errors only.
+pub async fn parked(db: &mut PgConnection, limit: i64) -> Result<Vec<Parked>, StoreError> {
+    Ok(sqlx::query_as(
+        "SELECT id, project_id, received_at, parked_at, failures, last_error
+         FROM inbox WHERE parked_at IS NOT NULL ORDER BY parked_at LIMIT $1",
+    )
+    .bind(limit)
+    .fetch_all(db)
+    .await?)
+}
+
+/// Makes one parked webhook, or all of them, due again. Says how many.
+///
+/// # Errors
+/// Database errors only.
+pub async fn replay(tx: &mut PgConnection, only: Option<i64>) -> Result<u64, StoreError> {
+    let replayed = sqlx::query(
+        "UPDATE inbox SET parked_at = NULL, failures = 0, due_at = now()
+         WHERE parked_at IS NOT NULL AND ($1::bigint IS NULL OR id = $1)",
+    )
+    .bind(only)
+    .execute(tx)
+    .await?;
+    Ok(replayed.rows_affected())
 }

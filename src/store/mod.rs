@@ -1,6 +1,7 @@
 //! All SQL. Functions over a connection, one file per table; no decisions, no HTTP. Whoever needs several of
 //! them to be true together opens the transaction and passes it along.
 
+pub mod anomalies;
 pub mod api_keys;
 pub mod effects;
 pub mod encoding;

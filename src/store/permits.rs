@@ -1,16 +1,16 @@
 //! The tables `permits` and `recipients`: the one decision about a payout's money, and what a recipient has
 //! been permitted today, read and added to under a lock on the recipient.
 
-use super::{StoreError, encoding::Code};
+use super::{StoreError, effects::EffectClaim, encoding::Code};
 use crate::domain::{
     id::{PayoutId, ProjectId},
     money::Currency,
     payout::Payout,
-    permit::Permit,
+    permit::{Evidence, Permit, PermitKind},
 };
 use sqlx::PgConnection;
 use std::collections::{BTreeMap, BTreeSet};
-use time::OffsetDateTime;
+use time::{Duration, OffsetDateTime};
 
 /// A permit to store, with the payout it is for.
 #[derive(Clone, Debug)]
@@ -46,6 +46,90 @@ pub async fn insert(tx: &mut PgConnection, permits: &[NewPermit]) -> Result<(), 
         .await?;
     }
     Ok(())
+}
+
+/// Notes that permits were decided again: of the same kind, perhaps under other rules.
+///
+/// # Errors
+/// Database errors only.
+pub async fn renew(tx: &mut PgConnection, permits: &[NewPermit]) -> Result<(), StoreError> {
+    for new in permits {
+        sqlx::query(
+            "UPDATE permits SET bound_to = $3, rule_set = $4, renewed_at = $5
+             WHERE payout_id = $1 AND kind = $2",
+        )
+        .bind(new.payout.id.0)
+        .bind(new.permit.kind.code())
+        .bind(new.permit.bound_to.as_slice())
+        .bind(&new.rule_set)
+        .bind(new.decided_at)
+        .execute(&mut *tx)
+        .await?;
+    }
+    Ok(())
+}
+
+/// What a confirm effect stands on right now.
+#[derive(Clone, Debug)]
+pub struct Standing {
+    pub evidence: Evidence,
+    /// Both switches.
+    pub confirms_on: bool,
+}
+
+/// Looks at what a claimed confirm stands on; `None` when the claim is no longer good.
+///
+/// # Errors
+/// Database errors, or a permit that no code of ours could have written.
+pub async fn standing(db: &mut PgConnection, claim: EffectClaim) -> Result<Option<Standing>, StoreError> {
+    let row: Option<(Option<Vec<u8>>, String, Vec<u8>, String, f64, bool)> = sqlx::query_as(
+        "SELECT e.bound_to, m.kind, m.bound_to, m.rule_set,
+            extract(epoch FROM now() - coalesce(m.renewed_at, m.decided_at))::float8,
+            NOT EXISTS (SELECT FROM switches s WHERE NOT s.confirms AND s.scope IN ('*', e.project_id))
+         FROM effects e JOIN permits m ON m.payout_id = e.payout_id
+         WHERE e.id = $1 AND e.fence = $2 AND e.lease_until > now()",
+    )
+    .bind(claim.id)
+    .bind(claim.fence)
+    .fetch_optional(db)
+    .await?;
+    let Some((carried, kind, bound_to, rule_set, age, confirms_on)) = row else { return Ok(None) };
+    let bad = |column: &'static str| StoreError::ImpossibleRow {
+        table: "permits",
+        column,
+        id: format!("effect {}", claim.id),
+    };
+    // A hash of another length is none of ours, and equals none.
+    let hash = |bytes: Vec<u8>| <[u8; 32]>::try_from(bytes).unwrap_or([0; 32]);
+    let kind = PermitKind::from_code(&kind).ok_or_else(|| bad("kind"))?;
+    let evidence = Evidence {
+        carried: carried.map(hash),
+        permit: Permit { kind, bound_to: hash(bound_to) },
+        rule_set,
+        age: Duration::seconds_f64(age),
+    };
+    Ok(Some(Standing { evidence, confirms_on }))
+}
+
+/// What these payouts themselves add to what their recipients were permitted since `since`.
+///
+/// # Errors
+/// Database errors only.
+pub async fn own_since(
+    tx: &mut PgConnection,
+    payouts: &[PayoutId],
+    since: OffsetDateTime,
+) -> Result<BTreeMap<PayoutId, i64>, StoreError> {
+    let ids: Vec<uuid::Uuid> = payouts.iter().map(|id| id.0).collect();
+    let rows: Vec<(uuid::Uuid, i64)> = sqlx::query_as(
+        "SELECT payout_id, amount_minor FROM permits WHERE payout_id = ANY($1)
+           AND kind = 'confirm' AND released_at IS NULL AND decided_at >= $2",
+    )
+    .bind(ids)
+    .bind(since)
+    .fetch_all(tx)
+    .await?;
+    Ok(rows.into_iter().map(|(id, amount)| (PayoutId(id), amount)).collect())
 }
 
 /// Takes provably unpaid payouts out of their recipients' totals.

@@ -158,6 +158,29 @@ pub async fn set_confirms(
     Ok(())
 }
 
+/// Switches a project's confirms off unless they are. Says whether it did. Takes the same lock as
+/// [`set_confirms`], so that whoever permits a confirm afterwards finds them off.
+///
+/// # Errors
+/// Database errors only.
+pub async fn stop_confirms(
+    tx: &mut PgConnection,
+    project: &ProjectId,
+    by: &str,
+    reason: &str,
+) -> Result<bool, StoreError> {
+    sqlx::query("LOCK TABLE switches IN EXCLUSIVE MODE").execute(&mut *tx).await?;
+    let off: bool =
+        sqlx::query_scalar("SELECT exists(SELECT FROM switches WHERE scope = $1 AND NOT confirms)")
+            .bind(&project.0)
+            .fetch_one(&mut *tx)
+            .await?;
+    if !off {
+        set_confirms(tx, &project.0, Switch::Off, by, reason).await?;
+    }
+    Ok(!off)
+}
+
 /// The two positions of a switch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Switch {

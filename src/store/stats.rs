@@ -2,6 +2,7 @@
 
 use super::StoreError;
 use sqlx::PgConnection;
+use std::collections::BTreeMap;
 
 /// Unfinished payouts of one state.
 #[derive(Clone, Debug, sqlx::FromRow)]
@@ -9,6 +10,24 @@ pub struct Backlog {
     pub state: String,
     pub count: i64,
     pub oldest_seconds: f64,
+}
+
+/// How many effects of each kind wait or are under way.
+///
+/// # Errors
+/// Database errors only.
+pub async fn effects(db: &mut PgConnection) -> Result<BTreeMap<String, i64>, StoreError> {
+    let rows: Vec<(String, i64)> =
+        sqlx::query_as("SELECT kind, count(*) FROM effects GROUP BY kind").fetch_all(db).await?;
+    Ok(rows.into_iter().collect())
+}
+
+/// How many webhooks are parked.
+///
+/// # Errors
+/// Database errors only.
+pub async fn parked(db: &mut PgConnection) -> Result<i64, StoreError> {
+    Ok(sqlx::query_scalar("SELECT count(*) FROM inbox WHERE parked_at IS NOT NULL").fetch_one(db).await?)
 }
 
 /// How many payouts are unfinished per state, and for how long the oldest has been in it.

@@ -1,18 +1,25 @@
-//! Performs effects: the calls to Pike. Claim under a lease, call once, hand the outcome to the engine, which
-//! closes the claim in the transaction that records it.
+//! Performs effects: the calls to Pike. Claim under a lease as many as the project's pace allows, call once,
+//! hand the outcome to the engine, which closes the claim in the transaction that records it.
 
-use super::backoff;
+use super::{
+    backoff,
+    confirm::{self, ConfirmSettings, Look},
+    pace::PaceSettings,
+    paces::{Paces, Turn},
+};
 use crate::{
     domain::{
         effect::EffectKind,
         event::{Event, Observation, Outcome},
+        id::ProjectId,
+        policy::Mode,
         provider::ProviderError,
     },
     engine::{Applied, Cause, Engine, Envelope},
-    pike::{Answer, Call, Pike},
+    pike::{Answer, Call, Condition, Pike, Reply},
     store::{
         StoreError,
-        effects::{self, Claimed},
+        effects::{self, Claimed, Which},
     },
 };
 use sqlx::PgPool;
@@ -29,6 +36,14 @@ pub struct EffectSettings {
     pub retry_longest: Duration,
     /// Calls under way at once.
     pub max_in_flight: usize,
+    /// Of each project.
+    pub pace: PaceSettings,
+    /// What a confirm must fulfil right before it is sent.
+    pub confirm: ConfirmSettings,
+    /// Whether anything but status reads is done at all.
+    pub mode: Mode,
+    /// Whose effects are worked on.
+    pub projects: Vec<ProjectId>,
 }
 
 /// The worker. Cheap to clone.
@@ -38,6 +53,7 @@ pub struct Effects {
     engine: Engine,
     pike: Arc<Pike>,
     settings: EffectSettings,
+    paces: Arc<Paces>,
     slots: Arc<Semaphore>,
     under_way: TaskTracker,
 }
@@ -46,7 +62,19 @@ impl Effects {
     #[must_use]
     pub fn new(pool: PgPool, engine: Engine, pike: Arc<Pike>, settings: EffectSettings) -> Self {
         let slots = Arc::new(Semaphore::new(settings.max_in_flight));
-        Self { pool, engine, pike, settings, slots, under_way: TaskTracker::new() }
+        let paces = Arc::new(Paces::new(&settings.pace, &settings.projects));
+        Self { pool, engine, pike, settings, paces, slots, under_way: TaskTracker::new() }
+    }
+
+    /// The projects whose calls to Pike pause, with why: for operators.
+    #[must_use]
+    pub fn paused(&self) -> Vec<(ProjectId, &'static str)> {
+        self.paces.paused()
+    }
+
+    /// Exports each project's pace.
+    pub fn export_pace(&self) {
+        self.paces.export();
     }
 
     /// Claims as many effects as there are free slots and starts them; waits for a slot when there is none.
@@ -63,9 +91,10 @@ impl Effects {
         let claimed = self.claim(slots.len()).await?;
         let started = claimed.len();
         for (effect, slot) in claimed.into_iter().zip(slots) {
+            let turn = self.paces.take(&effect.project, effect.kind);
             let worker = self.clone();
             self.under_way.spawn(async move {
-                worker.perform(effect).await;
+                worker.perform(effect, turn).await;
                 drop(slot);
             });
         }
@@ -95,33 +124,87 @@ impl Effects {
     }
 
     async fn claim(&self, limit: usize) -> Result<Vec<Claimed>, StoreError> {
+        let mut lanes = self.paces.lanes();
+        match self.settings.mode {
+            Mode::Everything => {}
+            Mode::ReconcileOnly => lanes.retain(|lane| lane.which == Which::Reads),
+        }
+        if lanes.is_empty() {
+            return Ok(vec![]);
+        }
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let mut tx = self.pool.begin().await?;
-        let claimed = effects::claim(&mut tx, limit, self.settings.lease).await?;
+        let claimed = effects::claim(&mut tx, limit, self.settings.lease, &lanes).await?;
         tx.commit().await?;
         Ok(claimed)
     }
 
-    async fn perform(&self, effect: Claimed) {
+    async fn perform(&self, effect: Claimed, turn: Turn) {
         metrics::histogram!("payoutd_effect_lag_seconds").record(effect.lag.as_secs_f64());
-        let answer = if effect.interrupted && !effect.kind.repeatable() {
+        let reply = if effect.interrupted && !effect.kind.repeatable() {
             // Somebody may have sent it and died. What came of it is found out by reading, not by sending.
             let description = "the worker that was making the call did not come back".to_owned();
-            Answer::Came(Outcome::Unknown(ProviderError { code: "interrupted".to_owned(), description }))
+            let error = ProviderError { code: "interrupted".to_owned(), description };
+            Reply { answer: Answer::Came(Outcome::Unknown(error)), condition: Condition::NotTried }
         } else {
+            turn.wait().await;
+            if effect.kind == EffectKind::Confirm && !self.may_confirm(&effect).await {
+                self.paces.ended(turn, Condition::NotTried);
+                return;
+            }
             self.pike.call(&call(&effect)).await
         };
         let kind = effect.kind;
-        metrics::counter!("payoutd_effects_total", "kind" => label(kind), "outcome" => answer.label())
+        metrics::counter!("payoutd_effects_total", "kind" => label(kind), "outcome" => reply.answer.label())
             .increment(1);
-        match answer {
-            Answer::Came(outcome) => self.record(&effect, outcome).await,
-            Answer::NotSent(why) => self.give_back(&effect, &why).await,
+        if self.paces.ended(turn, reply.condition) {
+            self.engine.wake().effects.notify_one();
+        }
+        match (reply.answer, reply.condition) {
+            // Nothing is known now that was not known before: what may be repeated is, from its place.
+            (Answer::Came(Outcome::Unknown(_)), Condition::Busy(_)) if kind.repeatable() => {
+                self.put_back(&effect).await;
+            }
+            (Answer::Came(Outcome::Unknown(error)), Condition::Ill) if kind.repeatable() => {
+                self.give_back(&effect, &error.code).await;
+            }
+            // A final payout is on no schedule: this read is the one that it gets.
+            (Answer::Came(Outcome::Unknown(error)), _) if self.settings.mode == Mode::ReconcileOnly => {
+                self.give_back(&effect, &error.code).await;
+            }
+            (Answer::Came(outcome), _) => self.record(&effect, outcome).await,
+            (Answer::NotSent(why), _) => self.give_back(&effect, &why).await,
         }
     }
 
+    /// The last look before money moves. A confirm that may not go is dealt with here.
+    async fn may_confirm(&self, effect: &Claimed) -> bool {
+        match confirm::look(&self.pool, effect, &self.settings.confirm).await {
+            Ok(Look::Good) => return true,
+            Ok(Look::NotOurs) => {
+                metrics::counter!("payoutd_effects_superseded_total").increment(1);
+                tracing::warn!(payout = %effect.payout, "a confirm was not sent: its claim had been lost");
+            }
+            Ok(Look::SwitchedOff) => self.put_back(effect).await,
+            Ok(Look::Unfit(unfit)) => {
+                metrics::counter!("payoutd_confirms_withheld_total").increment(1);
+                tracing::warn!(payout = %effect.payout, ?unfit, "a confirm was not sent");
+                self.submit(effect, Observation::Withheld(unfit)).await;
+            }
+            Err(error) => {
+                tracing::error!(payout = %effect.payout, %error, "a confirm's permit could not be read");
+                self.give_back(effect, "its permit could not be read").await;
+            }
+        }
+        false
+    }
+
     async fn record(&self, effect: &Claimed, outcome: Outcome) {
-        let event = Event::Observed(Observation::Answered { call: effect.kind, outcome });
+        self.submit(effect, Observation::Answered { call: effect.kind, outcome }).await;
+    }
+
+    async fn submit(&self, effect: &Claimed, observation: Observation) {
+        let event = Event::Observed(observation);
         let envelope = Envelope { payout: effect.payout, event, cause: Cause::Effect(effect.claim) };
         match self.engine.submit(envelope).await {
             Ok(Applied::Done(_) | Applied::Refused(_)) => {}
@@ -138,10 +221,23 @@ impl Effects {
         }
     }
 
+    /// Pike was busy: the effect keeps its place, and the project's pace keeps it waiting.
+    async fn put_back(&self, effect: &Claimed) {
+        let back = async {
+            let mut tx = self.pool.begin().await?;
+            effects::put_back(&mut tx, effect.claim).await?;
+            tx.commit().await?;
+            Ok::<_, StoreError>(())
+        };
+        if let Err(error) = back.await {
+            tracing::error!(payout = %effect.payout, %error, "an effect could not be put back");
+        }
+    }
+
     async fn give_back(&self, effect: &Claimed, why: &str) {
         let after = backoff::pause(self.settings.retry_first, self.settings.retry_longest, effect.not_sent);
         tracing::warn!(payout = %effect.payout, kind = label(effect.kind), why, retry_in = ?after,
-            "a request could not be sent");
+            "a request did not get through and is made again");
         let back = async {
             let mut tx = self.pool.begin().await?;
             effects::retry_later(&mut tx, effect.claim, after).await?;

@@ -1,13 +1,14 @@
 //! Works off stored webhooks: read them, find their payout, hand what they show to the engine. A webhook is a
 //! fact about a session; one for a session that we do not know waits, because it may have overtaken us.
 
+use super::backoff;
 use crate::{
     domain::{
         event::{Event, Observation},
         id::{PayoutId, ProjectId, SessionId},
         session::SessionReport,
     },
-    engine::{Applied, Cause, Engine, Envelope},
+    engine::{Applied, Cause, Engine, EngineError, Envelope},
     pike::{Webhook, read_webhook},
     store::{
         StoreError,
@@ -17,18 +18,23 @@ use crate::{
 };
 use futures_util::future::join_all;
 use sqlx::PgPool;
-use std::time::Duration;
+use std::{future::Future, panic, time::Duration};
 
 /// Most webhooks in one round.
 const BATCH: i64 = 128;
 /// Pauses between looks for an unknown session: a quarter of the webhook's age within these.
 const ORPHAN_PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
 
+/// Pauses after failures, doubling.
+const POISON_PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+
 #[derive(Clone, Debug)]
 pub struct InboxSettings {
     pub lease: Duration,
     /// How long an unknown session is looked for before its webhook is set aside with an alarm.
     pub orphan_for: Duration,
+    /// After so many failures a webhook is parked.
+    pub park_after: u32,
 }
 
 #[derive(Clone)]
@@ -59,8 +65,9 @@ impl Inbox {
         let read: Vec<(Claimed, Webhook)> = claimed
             .into_iter()
             .map(|webhook| {
-                let read = read_webhook(&webhook.body);
-                (webhook, read)
+                // A body that makes reading panic must not take the loop with it.
+                let read = panic::catch_unwind(|| read_webhook(&webhook.body));
+                (webhook, read.unwrap_or(Webhook::Unreadable))
             })
             .collect();
         let sessions: Vec<(&ProjectId, &SessionId)> = read.iter().filter_map(session).collect();
@@ -105,11 +112,41 @@ impl Inbox {
     async fn report(&self, webhook: Claimed, report: SessionReport, payout: PayoutId) {
         let event = Event::Observed(Observation::Reported(report));
         let envelope = Envelope { payout, event, cause: Cause::Inbox(webhook.claim) };
-        match self.engine.submit(envelope).await {
+        // One that has failed before goes alone, so that it spoils nobody else's batch; so does one whose
+        // batch was lost, to find out whether it was the one.
+        let together = match webhook.failures {
+            0 => Some(self.engine.submit(envelope.clone()).await),
+            _ => None,
+        };
+        let applied = match together {
+            None | Some(Err(EngineError::Gone(_))) => alone(self.engine.clone(), envelope).await,
+            Some(applied) => applied.map_err(Trouble::of),
+        };
+        match applied {
             Ok(Applied::Done(_) | Applied::Refused(_)) => count("applied"),
             Ok(Applied::Superseded | Applied::NoSuchPayout) => count("superseded"),
+            Err(Trouble::Poison(why)) => self.poisoned(&webhook, payout, &why).await,
             // Still claimed: it comes back when the lease ends.
-            Err(error) => tracing::error!(%payout, %error, "a webhook could not be applied"),
+            Err(Trouble::Away(error)) => tracing::error!(%payout, error, "a webhook could not be applied"),
+        }
+    }
+
+    /// The webhook itself is at fault, or how we handle it: some more tries, then it is parked for a person.
+    async fn poisoned(&self, webhook: &Claimed, payout: PayoutId, why: &str) {
+        let pause = backoff::pause(POISON_PAUSE.0, POISON_PAUSE.1, webhook.failures);
+        let noted = async {
+            let mut tx = self.pool.begin().await?;
+            let parked = inbox::failed(&mut tx, webhook.claim, why, pause, self.settings.park_after).await?;
+            tx.commit().await?;
+            Ok::<_, StoreError>(parked)
+        };
+        match noted.await {
+            Ok(parked) => {
+                count(if parked { "parked" } else { "failed" });
+                let inbox = webhook.claim.id;
+                tracing::error!(%payout, inbox, why, parked, "a webhook cannot be worked on");
+            }
+            Err(error) => tracing::error!(%payout, %error, "a webhook's failure could not be noted"),
         }
     }
 
@@ -137,6 +174,42 @@ impl Inbox {
     }
 }
 
+/// Why a webhook was not applied.
+enum Trouble {
+    /// Trying again as it is cannot help.
+    Poison(String),
+    /// The database was away, or too busy: not the webhook's fault.
+    Away(String),
+}
+
+impl Trouble {
+    fn of(error: EngineError) -> Self {
+        match &error {
+            EngineError::Store(store) if store.blames_the_data() => Self::Poison(store.brief()),
+            EngineError::Store(_) | EngineError::Gone(_) | EngineError::Busy | EngineError::ReconcileOnly => {
+                Self::Away(error.to_string())
+            }
+        }
+    }
+}
+
+/// Applies one event in a transaction and a task of its own: a panic is its own and nobody else's.
+async fn alone(engine: Engine, envelope: Envelope) -> Result<Applied, Trouble> {
+    isolated(async move { engine.apply(vec![envelope]).await.pop() }).await
+}
+
+async fn isolated<F>(work: F) -> Result<Applied, Trouble>
+where
+    F: Future<Output = Option<Result<Applied, EngineError>>> + Send + 'static,
+{
+    match tokio::spawn(work).await {
+        Ok(Some(applied)) => applied.map_err(Trouble::of),
+        Ok(None) => Err(Trouble::Away("no answer".to_owned())),
+        Err(error) if error.is_panic() => Err(Trouble::Poison("panic while it was applied".to_owned())),
+        Err(error) => Err(Trouble::Away(error.to_string())),
+    }
+}
+
 /// The session that a webhook is about, within its project.
 fn session((webhook, read): &(Claimed, Webhook)) -> Option<(&ProjectId, &SessionId)> {
     match read {
@@ -147,4 +220,22 @@ fn session((webhook, read): &(Claimed, Webhook)) -> Option<(&ProjectId, &Session
 
 fn count(outcome: &'static str) {
     metrics::counter!("payoutd_inbox_total", "outcome" => outcome).increment(1);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_the_webhooks_fault_and_a_missing_database_is_not() {
+        let panics = isolated(async { panic!("as intended") }).await;
+        assert!(matches!(panics, Err(Trouble::Poison(why)) if why.contains("panic")));
+        for error in [EngineError::Busy, sqlx::Error::PoolTimedOut.into()] {
+            let away = isolated(async { Some(Err(error)) }).await;
+            assert!(matches!(away, Err(Trouble::Away(_))));
+        }
+        let row = StoreError::ImpossibleRow { table: "payouts", column: "state", id: "1".to_owned() };
+        let poison = isolated(async { Some(Err(row.into())) }).await;
+        assert!(matches!(poison, Err(Trouble::Poison(why)) if why == "impossible row: payouts.state"));
+    }
 }

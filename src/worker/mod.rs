@@ -3,9 +3,12 @@
 //! back when its lease ends.
 
 mod backoff;
+pub mod confirm;
 pub mod effects;
 pub mod inbox;
 pub mod notify;
+pub mod pace;
+mod paces;
 pub mod sweep;
 
 use std::{future::Future, sync::Arc, time::Duration};

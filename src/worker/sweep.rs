@@ -2,9 +2,12 @@
 //! database's clock and tells the engine so. What to do about it is decided there.
 
 use crate::{
-    domain::event::{Event, Observation},
+    domain::{
+        effect::EffectKind,
+        event::{Event, Observation},
+    },
     engine::{Cause, Engine, EngineError, Envelope, MAX_BATCH},
-    store::{StoreError, payouts, stats},
+    store::{StoreError, encoding::Code, payouts, stats},
 };
 use sqlx::PgPool;
 
@@ -67,6 +70,14 @@ impl Sweep {
     pub async fn export_backlog(&self) -> Result<usize, StoreError> {
         let mut db = self.pool.acquire().await?;
         let backlog = stats::backlog(&mut db).await?;
+        let waiting = stats::effects(&mut db).await?;
+        let parked = u32::try_from(stats::parked(&mut db).await?).unwrap_or(u32::MAX);
+        metrics::gauge!("payoutd_inbox_parked").set(f64::from(parked));
+        for kind in EffectKind::ALL {
+            let count = waiting.get(kind.code()).copied().unwrap_or(0);
+            let count = f64::from(u32::try_from(count).unwrap_or(u32::MAX));
+            metrics::gauge!("payoutd_effects_waiting", "kind" => kind.code()).set(count);
+        }
         for state in crate::store::payouts::UNFINISHED {
             let found = backlog.iter().find(|backlog| backlog.state == state);
             let (count, oldest) = found.map_or((0, 0.0), |found| (found.count, found.oldest_seconds));

@@ -114,8 +114,12 @@ inbox.lease = "2s"
 base_url = "http://127.0.0.1:{pike}"
 connect_timeout = "500ms"
 total_timeout = "2s"
+reads_per_second = 0
 start_unresolved_after = "1s"
 stale_read_grace = "1s"
+[breaker]
+pause = "100ms"
+longest_pause = "500ms"
 [polling]
 first = "300ms"
 steady = "1s"

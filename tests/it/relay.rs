@@ -6,7 +6,7 @@ use axum::{
     Router,
     body::Bytes,
     extract::State,
-    http::{HeaderMap, Method, StatusCode, Uri},
+    http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header::RETRY_AFTER},
     response::{IntoResponse, Response},
 };
 use std::{
@@ -15,6 +15,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Instant,
 };
 use tokio::sync::watch;
 
@@ -37,6 +38,22 @@ pub struct Exchange {
     pub headers: HeaderMap,
     pub body: Bytes,
     pub status: u16,
+    /// When it arrived.
+    pub at: Instant,
+}
+
+/// What came back over the wire.
+struct Passed {
+    status: u16,
+    /// `Retry-After`.
+    wait: Option<HeaderValue>,
+    body: Bytes,
+}
+
+impl Passed {
+    fn of(status: u16, body: Bytes) -> Self {
+        Self { status, wait: None, body }
+    }
 }
 
 /// What goes wrong on the wire.
@@ -71,6 +88,11 @@ impl Plan {
     pub async fn struck(&self) {
         let what = format!("{:?} on {}", self.trouble, self.path);
         until(&what, || async { (self.met() > 0).then_some(()) }).await;
+    }
+
+    /// Strikes no more.
+    pub fn end(&self) {
+        self.left.store(0, Ordering::SeqCst);
     }
 
     /// Lets go whatever is held now and later.
@@ -135,9 +157,9 @@ impl Wire {
         Some(plan)
     }
 
-    async fn forward(&self, method: Method, uri: &Uri, headers: HeaderMap, body: Bytes) -> (u16, Bytes) {
+    async fn forward(&self, method: Method, uri: &Uri, headers: HeaderMap, body: Bytes) -> Passed {
         let target = *self.target.lock().unwrap();
-        let Some(target) = target else { return (503, Bytes::new()) };
+        let Some(target) = target else { return Passed::of(503, Bytes::new()) };
         let url = format!("http://{target}{uri}");
         let mut request = self.http.request(method, url).body(body);
         for (name, value) in &headers {
@@ -145,9 +167,9 @@ impl Wire {
                 request = request.header(name, value);
             }
         }
-        let Ok(answer) = request.send().await else { return (503, Bytes::new()) };
-        let status = answer.status().as_u16();
-        (status, answer.bytes().await.unwrap_or_default())
+        let Ok(answer) = request.send().await else { return Passed::of(503, Bytes::new()) };
+        let (status, wait) = (answer.status().as_u16(), answer.headers().get("retry-after").cloned());
+        Passed { status, wait, body: answer.bytes().await.unwrap_or_default() }
     }
 }
 
@@ -158,13 +180,14 @@ async fn pass(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
+    let at = Instant::now();
     let plan = wire.planned(uri.path());
     let trouble = plan.as_ref().map(|plan| plan.trouble);
     if let (Some(plan), Some(Trouble::Hold)) = (&plan, trouble) {
         plan.released().await;
     }
-    let (status, answer) = match trouble {
-        Some(Trouble::Refuse(status)) => (status, Bytes::new()),
+    let passed = match trouble {
+        Some(Trouble::Refuse(status)) => Passed::of(status, Bytes::new()),
         Some(Trouble::Hold | Trouble::HoldAnswer | Trouble::LoseAnswer) | None => {
             wire.forward(method, &uri, headers.clone(), body.clone()).await
         }
@@ -173,8 +196,13 @@ async fn pass(
         plan.released().await;
     }
     let lost = trouble == Some(Trouble::LoseAnswer);
-    let (status, answer) = if lost { (502, Bytes::from("<html>Bad gateway")) } else { (status, answer) };
-    let exchange = Exchange { path: uri.path().to_owned(), headers, body, status };
+    let passed = if lost { Passed::of(502, Bytes::from("<html>Bad gateway")) } else { passed };
+    let status = passed.status;
+    let exchange = Exchange { path: uri.path().to_owned(), headers, body, status, at };
     wire.seen.lock().unwrap().push(exchange);
-    (StatusCode::from_u16(status).unwrap(), [("content-type", "application/json")], answer).into_response()
+    let mut answer =
+        (StatusCode::from_u16(status).unwrap(), [("content-type", "application/json")], passed.body)
+            .into_response();
+    answer.headers_mut().extend(passed.wait.map(|wait| (RETRY_AFTER, wait)));
+    answer
 }

@@ -73,6 +73,9 @@ impl Setup {
             ("database.max_connections", "8"),
             ("pike.connect_timeout", "500ms"),
             ("pike.total_timeout", "2s"),
+            ("pike.reads_per_second", "0"),
+            ("breaker.pause", "100ms"),
+            ("breaker.longest_pause", "200ms"),
             ("pike.start_unresolved_after", "1s"),
             ("pike.stale_read_grace", "1s"),
             ("polling.first", "100ms"),
@@ -252,6 +255,23 @@ impl World {
 
     pub async fn ledger(&self) -> Ledger {
         Ledger::read(&format!("http://{}", self.sandbox)).await
+    }
+
+    /// Changes a setting for the next start.
+    pub fn settings(&self, key: &str, value: &str) {
+        let file = self.dir.file("payoutd.toml");
+        let text = std::fs::read_to_string(&file).unwrap();
+        let others = text.lines().filter(|line| !line.starts_with(&format!("{key} =")));
+        let text: String = others.map(|line| format!("{line}\n")).collect();
+        std::fs::write(&file, format!("{key} = {value}\n{text}")).unwrap();
+    }
+
+    /// Orders a fault of the sandbox.
+    pub async fn fault(&self, rule: serde_json::Value) {
+        let url = format!("http://{}/_sandbox/faults", self.sandbox);
+        let request = http_client().post(url).header("content-type", "application/json");
+        let answer = request.body(rule.to_string()).send().await.unwrap();
+        assert!(answer.status().is_success(), "{}", answer.text().await.unwrap());
     }
 
     /// A page of the admin listener: status and text.

@@ -1,6 +1,8 @@
 //! Whoever lost a claim writes nothing; whoever holds it writes once.
 
-use crate::support::{Database, due, is_done, is_superseded, not_paid, paid, read, ready, rules, webhook};
+use crate::support::{
+    Database, due, is_done, is_superseded, lanes, not_paid, paid, read, ready, rules, webhook,
+};
 use payoutd::{
     domain::{effect::EffectKind, id::PayoutId},
     engine::Engine,
@@ -112,8 +114,8 @@ async fn reads_wait_for_calls_that_move_something_on() {
     let claim = database.claim_webhooks(1).await[0];
     assert!(is_done(&engine.apply(vec![webhook(id, ready(id), claim)]).await[0]));
     let mut tx = database.pool.begin().await.unwrap();
-    let first = effects::claim(&mut tx, 1, Duration::from_secs(60)).await.unwrap();
-    let second = effects::claim(&mut tx, 1, Duration::from_secs(60)).await.unwrap();
+    let first = effects::claim(&mut tx, 1, Duration::from_secs(60), &lanes()).await.unwrap();
+    let second = effects::claim(&mut tx, 1, Duration::from_secs(60), &lanes()).await.unwrap();
     tx.commit().await.unwrap();
     assert_eq!((first[0].kind, second[0].kind), (EffectKind::Confirm, EffectKind::ReadStatus));
 }

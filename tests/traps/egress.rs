@@ -77,7 +77,7 @@ async fn an_answer_that_points_elsewhere_is_not_followed() {
                 Conduct::Say(answer(&format!("{status}\r\nlocation: {own}/elsewhere"), ""))
             })
             .await;
-            unknown(pike(&peer.url, LONG).call(&call(kind)).await);
+            unknown(pike(&peer.url, LONG).call(&call(kind)).await.answer);
             assert_eq!(peer.heard(), 1, "{status}: sent more than once");
         }
         let peer =
@@ -93,7 +93,7 @@ async fn an_answer_that_points_elsewhere_is_not_followed() {
 async fn a_request_that_was_read_and_never_answered_is_sent_once() {
     for kind in EffectKind::ALL {
         let peer = Peer::start(|_| Conduct::HangUp).await;
-        assert_eq!(unknown(pike(&peer.url, LONG).call(&call(kind)).await), "connection_lost");
+        assert_eq!(unknown(pike(&peer.url, LONG).call(&call(kind)).await.answer), "connection_lost");
         assert_eq!(peer.heard(), 1, "{kind:?}");
     }
     let peer = Peer::start(|_| Conduct::HangUp).await;
@@ -109,7 +109,7 @@ async fn a_kept_connection_that_breaks_is_no_reason_to_send_again() {
     let peer = Peer::start(|_| Conduct::Say(kept.into_bytes())).await;
     let pike = pike(&peer.url, LONG);
     for sent in 1..=20 {
-        let answer = pike.call(&call(EffectKind::Confirm)).await;
+        let answer = pike.call(&call(EffectKind::Confirm)).await.answer;
         assert!(!matches!(answer, Answer::Came(Outcome::Declined(_))), "{answer:?}");
         // Never more than calls; a call on the dead connection may not even have left.
         assert!(peer.heard() <= sent, "{} requests for {sent} calls", peer.heard());
@@ -122,7 +122,7 @@ async fn a_refused_connection_is_known_not_to_have_sent_anything() {
     let url = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
     for kind in EffectKind::ALL {
-        let answer = pike(&url, LONG).call(&call(kind)).await;
+        let answer = pike(&url, LONG).call(&call(kind)).await.answer;
         assert!(matches!(answer, Answer::NotSent(_)), "{kind:?}: {answer:?}");
     }
     assert_eq!(notify(&url, LONG).await, Err(SendFailed::NoAnswer));
@@ -149,12 +149,12 @@ async fn only_a_whole_readable_answer_counts() {
     for (code, conduct) in cases {
         let shown = format!("{conduct:?}").chars().take(80).collect::<String>();
         let peer = Peer::start(|_| conduct).await;
-        let answer = pike(&peer.url, LONG).call(&call(EffectKind::StartPayout)).await;
+        let answer = pike(&peer.url, LONG).call(&call(EffectKind::StartPayout)).await.answer;
         assert_eq!(unknown(answer), code, "{shown}");
         assert_eq!(peer.heard(), 1, "{shown}");
     }
     let peer = Peer::start(|_| Conduct::Say(answer("200 OK", OK))).await;
-    let good = pike(&peer.url, LONG).call(&call(EffectKind::StartPayout)).await;
+    let good = pike(&peer.url, LONG).call(&call(EffectKind::StartPayout)).await.answer;
     assert!(matches!(good, Answer::Came(Outcome::Accepted(_))), "{good:?}");
 }
 
@@ -169,7 +169,7 @@ async fn an_answer_that_never_ends_is_given_up() {
     let head = b"HTTP/1.1 200 OK\r\ncontent-type:".to_vec();
     for conduct in [Conduct::Drip(endless(&OK[..20])), Conduct::Drip(head), Conduct::Drip(vec![])] {
         let peer = Peer::start(|_| conduct.clone()).await;
-        unknown(pike(&peer.url, SHORT).call(&call(EffectKind::Confirm)).await);
+        unknown(pike(&peer.url, SHORT).call(&call(EffectKind::Confirm)).await.answer);
         assert_eq!(peer.heard(), 1, "{conduct:?}");
     }
     let peer = Peer::start(|_| Conduct::Drip(vec![])).await;
@@ -184,7 +184,7 @@ const TARGET: &str = "PAYOUTD_TRAPS_TARGET";
 #[ignore = "run by a_proxy_in_the_environment_is_ignored, in a process with another environment"]
 async fn child_of_a_proxy_in_the_environment() {
     let target = std::env::var(TARGET).unwrap();
-    let answer = pike(&target, LONG).call(&call(EffectKind::ReadStatus)).await;
+    let answer = pike(&target, LONG).call(&call(EffectKind::ReadStatus)).await.answer;
     assert!(matches!(answer, Answer::Came(Outcome::Accepted(_))), "{answer:?}");
     notify(&target, LONG).await.unwrap();
 }

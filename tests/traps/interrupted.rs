@@ -4,12 +4,16 @@
 use crate::{
     egress::pike,
     peer::{Conduct, Peer, answer},
-    support::{Database, is_done, order, ready, rules, webhook},
+    support::{Database, is_done, order, project, ready, rules, webhook},
 };
 use payoutd::{
-    domain::{effect::EffectKind, event::Command, event::Event, id::PayoutId},
+    domain::{effect::EffectKind, event::Command, event::Event, id::PayoutId, policy::Mode},
     engine::{Cause, Created, Engine, Envelope},
-    worker::effects::{EffectSettings, Effects},
+    worker::{
+        confirm::ConfirmSettings,
+        effects::{EffectSettings, Effects},
+        pace::PaceSettings,
+    },
 };
 use std::{sync::Arc, time::Duration};
 
@@ -23,6 +27,17 @@ async fn taker(database: &Database, engine: &Engine) -> (Effects, Peer) {
         retry_first: Duration::from_secs(60),
         retry_longest: Duration::from_secs(60),
         max_in_flight: 8,
+        pace: PaceSettings {
+            calls_per_second: 0,
+            reads_per_second: 0,
+            width: 8,
+            breaker_failures: 1_000,
+            breaker_pause: Duration::from_secs(1),
+            breaker_longest: Duration::from_secs(1),
+        },
+        confirm: ConfirmSettings { rule_set: "test".to_owned(), max_age: Duration::from_secs(60) },
+        mode: Mode::Everything,
+        projects: vec![project()],
     };
     let pike = Arc::new(pike(&peer.url, Duration::from_secs(10)));
     (Effects::new(database.pool.clone(), engine.clone(), pike, settings), peer)

@@ -9,14 +9,14 @@ use payoutd::{
         id::{PayoutId, ProjectId, SessionId},
         money::Money,
         payout::{DestinationKind, Order, metadata_tag},
-        policy::{Policy, Polling, ResendStart},
+        policy::{Mode, Policy, Polling, ResendStart, StopLine},
         provider::ProviderFacts,
         rules::{AmountLimits, RuleSet},
         session::{PayoutReport, PayoutStatus, SessionReport, SessionStatus},
     },
     engine::{Applied, Cause, Core, Created, Engine, EngineError, Envelope, Wake},
     store::{
-        effects::{self, Claimed},
+        effects::{self, Claimed, Lane, Which},
         inbox::{self, InboxClaim, Incoming},
         payouts::NewPayout,
         pool::{self, MIGRATIONS},
@@ -102,7 +102,7 @@ impl Database {
     /// Claims this many effects for so long that nobody else gets them, or not at all (`Duration::ZERO`).
     pub async fn claim_effects(&self, lease: Duration) -> Vec<Claimed> {
         let mut tx = self.pool.begin().await.unwrap();
-        let claimed = effects::claim(&mut tx, 1_000, lease).await.unwrap();
+        let claimed = effects::claim(&mut tx, 1_000, lease, &lanes()).await.unwrap();
         tx.commit().await.unwrap();
         claimed
     }
@@ -174,6 +174,11 @@ impl Database {
     }
 }
 
+/// Everything that the project may do.
+pub fn lanes() -> [Lane; 2] {
+    [Which::Calls, Which::Reads].map(|which| Lane { project: project(), which, most: 1_000 })
+}
+
 pub fn engine_on(pool: PgPool, rules: RuleSet) -> Engine {
     let policy = Policy {
         resend_start: ResendStart::Never,
@@ -187,7 +192,14 @@ pub fn engine_on(pool: PgPool, rules: RuleSet) -> Engine {
             longest: time::Duration::minutes(15),
         },
     };
-    Engine::start(Core { pool, policy, rules, wake: Wake::default() })
+    Engine::start(Core {
+        pool,
+        policy,
+        rules,
+        stop_line: StopLine::default(),
+        mode: Mode::default(),
+        wake: Wake::default(),
+    })
 }
 
 /// Rules that confirm every payout of a test, unless a cap per recipient and day stands against it.

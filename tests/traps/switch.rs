@@ -1,7 +1,7 @@
 //! Once the switch for confirms has been thrown, no confirm is permitted: not even by a transaction that was
 //! under way.
 
-use crate::support::{Database, is_done, project, ready, rules, until, webhook};
+use crate::support::{Database, is_done, lanes, paid, project, ready, rules, until, webhook};
 use payoutd::{
     domain::effect::EffectKind,
     store::{
@@ -133,7 +133,28 @@ async fn a_permitted_confirm_is_not_sent_while_the_switch_is_off() {
 
 async fn claimed(database: &Database) -> usize {
     let mut tx = database.pool.begin().await.unwrap();
-    let claimed = effects::claim(&mut tx, 10, Duration::from_secs(60)).await.unwrap();
+    let claimed = effects::claim(&mut tx, 10, Duration::from_secs(60), &lanes()).await.unwrap();
     tx.commit().await.unwrap();
     claimed.iter().filter(|effect| effect.kind == EffectKind::Confirm).count()
+}
+
+/// Money that nobody permitted stops the project's confirms within the very batch that records it: what is
+/// decided after it waits, what was decided before it is not picked up.
+#[tokio::test]
+async fn an_anomaly_stops_confirms_in_its_own_transaction() {
+    for unasked_first in [true, false] {
+        let database = Database::fresh().await;
+        let engine = database.engine(rules(None)).await;
+        let ids = database.processing(&engine, "user-1", 2).await;
+        let claims = database.claim_webhooks(2).await;
+        let unasked = webhook(ids[0], paid(ids[0]), claims[0]);
+        let other = webhook(ids[1], ready(ids[1]), claims[1]);
+        let batch = if unasked_first { vec![unasked, other] } else { vec![other, unasked] };
+        assert!(engine.apply(batch).await.iter().all(is_done));
+        let expected = if unasked_first { "on_hold" } else { "confirming" };
+        assert_eq!(database.state(ids[1]).await, expected);
+        assert!(database.claim_effects(Duration::from_secs(60)).await.is_empty(), "nothing is sent");
+        let thrown = "SELECT count(*) FROM switch_changes WHERE changed_by = 'payoutd' AND NOT confirms";
+        assert_eq!(database.number(thrown).await, 1);
+    }
 }

@@ -41,6 +41,18 @@ fn accepted(payout: &Payout, call: EffectKind, report: &SessionReport, world: &W
     }
 }
 
+/// A confirm was not sent. What Pike shows now decides: under a permit that is too old it may have closed the
+/// session since, or somebody else may have confirmed.
+pub(super) fn withheld(payout: &Payout, unfit: Unfit) -> Decision {
+    let State::Confirming { session } = &payout.state else { return Decision::Absorb(Reason::Overtaken) };
+    let to = State::ConfirmUnknown { session: session.clone() };
+    let step = |why| Step::to(to, why).effect(EffectKind::ReadStatus);
+    match unfit {
+        Unfit::Stale => Decision::Move(step(Reason::PermitStale)),
+        Unfit::Altered => Decision::Flag(Anomaly::PermitAltered, step(Reason::Contradicted)),
+    }
+}
+
 /// A session moves no money, so a second one is only recorded; the first to be stored is the one.
 fn created(payout: &Payout, session: &SessionId) -> Decision {
     if payout.anomaly.is_some() {

@@ -7,6 +7,7 @@ pub(super) fn decide(payout: &Payout, command: &Command, world: &World<'_>) -> D
         Command::Cancel { .. } => cancel_wanted(payout, world),
         Command::Approve { by } => approve(payout, by, world),
         Command::Reject { .. } => reject(payout, world),
+        Command::ClearFlag { .. } => clear_flag(payout),
     }
 }
 
@@ -71,4 +72,14 @@ fn reject(payout: &Payout, world: &World<'_>) -> Decision {
         Some(CancelCause::Rejected) => Decision::Absorb(Reason::NothingNew),
         Some(_) | None => Decision::Refuse(Refusal::NotOnHold),
     }
+}
+
+/// A person has looked. What was held back goes on from what Pike shows now.
+fn clear_flag(payout: &Payout) -> Decision {
+    if payout.anomaly.is_none() {
+        return Decision::Refuse(Refusal::NotFlagged);
+    }
+    let step = Step { clears_flag: true, ..Step::to(payout.state.clone(), Reason::FlagCleared) };
+    let open = payout.state.session().is_some() && !payout.state.is_final();
+    Decision::Move(if open { step.effect(EffectKind::ReadStatus) } else { step })
 }

@@ -77,7 +77,7 @@ pub(super) fn name(state: &State) -> String {
 }
 
 /// A payout in this state, with the permit that such a payout has.
-pub(super) fn payout_in(state: State) -> Payout {
+pub(in crate::domain) fn payout_in(state: State) -> Payout {
     let mut payout = Payout {
         id: PayoutId(Uuid::from_u128(7)),
         project: ProjectId("demo".into()),

@@ -98,9 +98,9 @@ fn awaits_confirm(payout: &Payout, report: &SessionReport, source: Source, world
         State::Unknown { session, cause } => {
             after_session_error(payout, session, cause.as_ref(), report, world)
         }
-        State::ConfirmUnknown { session } => resend_confirm(session),
+        State::ConfirmUnknown { session } => resend_confirm(payout, session, report, world),
         State::Settling { session } if world.now - payout.since >= world.policy.stale_read_grace => {
-            resend_confirm(session)
+            resend_confirm(payout, session, report, world)
         }
         State::CancelUnknown { session, cause } => resend_cancel(session, cause),
         State::CancelSent { session, cause } => stale_or_resend_cancel(payout, session, cause, world),
@@ -125,16 +125,41 @@ fn after_session_error(
 ) -> Decision {
     match (payout.permit.as_ref().map(|permit| permit.kind), cause) {
         (None, _) => judge(payout, session, report, world),
-        (Some(PermitKind::Confirm), _) => resend_confirm(session),
+        (Some(PermitKind::Confirm), _) => resend_confirm(payout, session, report, world),
         (Some(PermitKind::Cancel), Some(cause)) => resend_cancel(session, cause),
         (Some(PermitKind::Cancel), None) => resend_cancel(session, &CancelCause::Requested),
     }
 }
 
-/// Confirming again is harmless: it is the same session under the same permit.
-fn resend_confirm(session: &SessionId) -> Decision {
+/// Confirming again is harmless: it is the same session under the same permit. If the permit is one of older
+/// rules, those in force are asked, and an approval under the old ones is none under these. They cannot
+/// cancel any more, because the first confirm may still arrive: a no is a matter for a person.
+fn resend_confirm(
+    payout: &Payout,
+    session: &SessionId,
+    report: &SessionReport,
+    world: &World<'_>,
+) -> Decision {
     let to = State::Confirming { session: session.clone() };
-    Decision::Move(Step::to(to, Reason::ConfirmResent).effect(EffectKind::Confirm))
+    let step = Step::to(to, Reason::ConfirmResent).effect(EffectKind::Confirm);
+    let permit = Permit::bind(PermitKind::Confirm, payout, session, &world.rules.version);
+    if payout.permit.as_ref() == Some(&permit) {
+        return Decision::Move(step);
+    }
+    let verdict = evaluate(payout, &payout.facts.updated_with(&report.facts()), world, false);
+    let forbidden = |why| {
+        let stay = Step::to(payout.state.clone(), why);
+        Decision::Flag(Anomaly::PermitOutdated, Step { verdict: Some(verdict.clone()), ..stay })
+    };
+    match verdict.outcome {
+        RuleOutcome::Confirm => {
+            let step = Step { verdict: Some(verdict), ..step };
+            Decision::Move(step.permit(permit))
+        }
+        RuleOutcome::Wait => Decision::Absorb(Reason::NothingNew),
+        RuleOutcome::Cancel => forbidden(Reason::RulesCancel),
+        RuleOutcome::Hold => forbidden(Reason::RulesHold),
+    }
 }
 
 fn resend_cancel(session: &SessionId, cause: &CancelCause) -> Decision {

@@ -10,11 +10,16 @@ fn events() -> Vec<(&'static str, Event)> {
     let unknown = || Outcome::Unknown(ProviderError { code: "timeout".into(), description: String::new() });
     let declined =
         || Outcome::Declined(ProviderError { code: "bank_card_expired".into(), description: String::new() });
+    let withheld = |unfit| Event::Observed(Observation::Withheld(unfit));
     let reported = |report| Event::Observed(Observation::Reported(report));
     vec![
         ("command: cancel", Event::Command(Command::Cancel { by: "key-2".into() })),
         ("command: approve", Event::Command(Command::Approve { by: "key-2".into() })),
         ("command: reject", Event::Command(Command::Reject { by: "key-2".into() })),
+        (
+            "command: clear flag",
+            Event::Command(Command::ClearFlag { by: "key-2".into(), reason: "seen".into() }),
+        ),
         ("create accepted", answered(Call::CreateSession, Outcome::Accepted(not_started()))),
         ("create unknown", answered(Call::CreateSession, unknown())),
         ("start accepted", answered(Call::StartPayout, Outcome::Accepted(working()))),
@@ -22,6 +27,8 @@ fn events() -> Vec<(&'static str, Event)> {
         ("start unknown", answered(Call::StartPayout, unknown())),
         ("confirm accepted", answered(Call::Confirm, Outcome::Accepted(working()))),
         ("confirm unknown", answered(Call::Confirm, unknown())),
+        ("confirm withheld: permit stale", withheld(Unfit::Stale)),
+        ("confirm withheld: payout altered", withheld(Unfit::Altered)),
         ("cancel accepted", answered(Call::Cancel, Outcome::Accepted(working()))),
         ("cancel unknown", answered(Call::Cancel, unknown())),
         ("status unknown", answered(Call::ReadStatus, unknown())),

@@ -210,3 +210,52 @@ fn a_permit_is_bound_to_what_was_decided_about() {
     assert_ne!(original, bind(&payout, "ps_2", "r1"));
     assert_ne!(original, bind(&payout, "ps_1", "r2"));
 }
+
+/// A confirm whose outcome is unknown is said again under the rules that permitted it; under others these
+/// decide. They cannot cancel: the first confirm may still arrive.
+#[test]
+fn a_confirm_under_other_rules_is_decided_again() {
+    let payout = payout_in(State::ConfirmUnknown { session: session() });
+    let event = Event::Observed(Observation::Reported(awaits_confirm()));
+    assert!(needs_verdict(&payout, &event));
+    let policy = policy();
+    let decided = |rules: &RuleSet, confirms_on| {
+        let now = EPOCH + Duration::hours(1);
+        let world = World { now, policy: &policy, rules, recipient_today: Some(0), confirms_on };
+        decide(&payout, &event, &world)
+    };
+    let Decision::Move(same) = decided(&rules(), true) else { panic!() };
+    assert_eq!(
+        (same.why, &same.permit, &same.effects[..]),
+        (Reason::ConfirmResent, &None, &[EffectKind::Confirm][..])
+    );
+    let other = RuleSet { version: "other".into(), ..rules() };
+    let Decision::Move(again) = decided(&other, true) else { panic!() };
+    assert_eq!(again.effects, [EffectKind::Confirm]);
+    assert_eq!(again.permit, Some(Permit::bind(PermitKind::Confirm, &payout, &session(), "other")));
+    assert!(again.verdict.is_some());
+    assert_eq!(decided(&other, false), Decision::Absorb(Reason::NothingNew), "the switch is off");
+    let forbids = RuleSet { amounts: Default::default(), ..other };
+    let Decision::Flag(Anomaly::PermitOutdated, stay) = decided(&forbids, true) else { panic!() };
+    assert!(
+        stay.effects.is_empty() && stay.permit.is_none() && stay.to == payout.state && stay.verdict.is_some()
+    );
+}
+
+#[test]
+fn a_flag_is_taken_off_once_and_what_is_open_is_asked_about() {
+    let clear = Event::Command(Command::ClearFlag { by: "someone".into(), reason: "seen".into() });
+    for (state, asks) in [
+        (State::ConfirmUnknown { session: session() }, true),
+        (State::Succeeded { session: session() }, false),
+        (State::Accepted, false),
+    ] {
+        let mut payout = payout_in(state);
+        payout.anomaly = Some(Anomaly::Contradiction);
+        let Decision::Move(step) = later(&payout, &clear) else { panic!() };
+        assert!(step.clears_flag && step.to == payout.state && step.permit.is_none());
+        assert_eq!(step.effects.contains(&EffectKind::ReadStatus), asks);
+        payout.anomaly = None;
+        assert_eq!(later(&payout, &clear), Decision::Refuse(Refusal::NotFlagged));
+    }
+}

@@ -1,0 +1,217 @@
+//! How fast Pike is called for one project, and whether at all: a rate for calls, one of their own for status
+//! reads, waits that Pike asked for, and a breaker. Times come in, grants go out: no clock, no sleeping, no
+//! database. It only ever delays: what is not granted now stays in the database, in its place.
+
+use crate::pike::Condition;
+use std::time::{Duration, Instant};
+
+/// How far ahead calls are granted. So long may a claimed call wait for its turn: far less than any lease
+/// leaves, and enough for a loop that does not wake for each call.
+const AHEAD: Duration = Duration::from_millis(250);
+
+/// What is allowed towards Pike, for each project.
+#[derive(Clone, Debug)]
+pub struct PaceSettings {
+    /// Calls other than status reads; 0 for no limit.
+    pub calls_per_second: u32,
+    /// Status reads; 0 for no limit.
+    pub reads_per_second: u32,
+    /// Most calls of a kind under way at once.
+    pub width: usize,
+    /// So many failures in a row stop the calls.
+    pub breaker_failures: u32,
+    /// The first pause after that, and the longest: it doubles with each probe that fails.
+    pub breaker_pause: Duration,
+    pub breaker_longest: Duration,
+}
+
+/// Calls that wait for different things: whatever moves something on, and the reads that only look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Lane {
+    Calls,
+    Reads,
+}
+
+/// How many calls may begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Grant {
+    pub calls: usize,
+    pub reads: usize,
+    pub calls_are: Calls,
+}
+
+/// Which calls are granted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Calls {
+    Any,
+    /// Only such as move no money and may be repeated.
+    Harmless,
+}
+
+const NOTHING: Grant = Grant { calls: 0, reads: 0, calls_are: Calls::Harmless };
+
+/// Why a project's calls pause.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Paused {
+    /// Pike asked for it.
+    Asked,
+    /// Pike does not answer.
+    Breaker,
+}
+
+/// Evenly spaced beginnings: never two closer than the rate allows, however long nothing happened before.
+#[derive(Debug)]
+struct Track {
+    every: Option<Duration>,
+    next: Option<Instant>,
+    under_way: usize,
+}
+
+impl Track {
+    fn new(per_second: u32) -> Self {
+        let every = (per_second > 0).then(|| Duration::from_secs(1) / per_second);
+        Self { every, next: None, under_way: 0 }
+    }
+
+    /// How many may be granted now.
+    fn room(&self, now: Instant) -> usize {
+        let Some(every) = self.every else { return usize::MAX };
+        let first = self.next.map_or(now, |next| next.max(now));
+        let Some(ahead) = (now + AHEAD).checked_duration_since(first) else { return 0 };
+        usize::try_from(ahead.as_nanos() / every.as_nanos()).unwrap_or(usize::MAX).saturating_add(1)
+    }
+
+    /// Takes the next beginning.
+    fn take(&mut self, now: Instant) -> Instant {
+        self.under_way += 1;
+        let Some(every) = self.every else { return now };
+        let at = self.next.map_or(now, |next| next.max(now));
+        self.next = Some(at + every);
+        at
+    }
+}
+
+#[derive(Debug)]
+struct Broken {
+    since: Instant,
+    probe_at: Instant,
+    pause: Duration,
+}
+
+/// One project's pace.
+#[derive(Debug)]
+pub(super) struct Pace {
+    settings: PaceSettings,
+    calls: Track,
+    reads: Track,
+    /// Most calls of a lane under way now: halved by a failure, one more with each success, so that a Pike
+    /// that recovers is not met by everything that has waited.
+    width: usize,
+    failures: u32,
+    quiet_until: Option<Instant>,
+    broken: Option<Broken>,
+}
+
+impl Pace {
+    pub(super) fn new(settings: PaceSettings) -> Self {
+        Self {
+            calls: Track::new(settings.calls_per_second),
+            reads: Track::new(settings.reads_per_second),
+            width: settings.width,
+            failures: 0,
+            quiet_until: None,
+            broken: None,
+            settings,
+        }
+    }
+
+    /// What may begin now.
+    pub(super) fn grant(&self, now: Instant) -> Grant {
+        if self.quiet_until.is_some_and(|until| now < until) {
+            return NOTHING;
+        }
+        let Some(broken) = &self.broken else {
+            let room = |track: &Track| track.room(now).min(self.width.saturating_sub(track.under_way));
+            return Grant { calls: room(&self.calls), reads: room(&self.reads), calls_are: Calls::Any };
+        };
+        if now < broken.probe_at || self.calls.under_way + self.reads.under_way > 0 {
+            return NOTHING;
+        }
+        // One status read finds out. Where there is none to make, because nothing has a session yet, a
+        // create does it after another pause: it moves no money either.
+        let no_read_came = now >= broken.probe_at + broken.pause;
+        Grant { calls: usize::from(no_read_came), reads: 1, calls_are: Calls::Harmless }
+    }
+
+    /// A granted call was claimed: when to make it.
+    pub(super) fn take(&mut self, lane: Lane, now: Instant) -> Instant {
+        self.track(lane).take(now)
+    }
+
+    /// A call that was to begin at `began` has ended.
+    pub(super) fn ended(&mut self, lane: Lane, condition: Condition, began: Instant, now: Instant) {
+        let track = self.track(lane);
+        track.under_way = track.under_way.saturating_sub(1);
+        match condition {
+            Condition::NotTried => {}
+            Condition::Well => self.well(),
+            Condition::Ill => {
+                self.width = (self.width / 2).max(1);
+                self.failed(began, now);
+            }
+            Condition::Busy(wait) => {
+                self.width = 1;
+                let until = now + wait;
+                self.quiet_until = Some(self.quiet_until.map_or(until, |other| other.max(until)));
+                self.failed(began, now);
+            }
+        }
+    }
+
+    fn well(&mut self) {
+        self.failures = 0;
+        if self.broken.take().is_some() {
+            self.width = 1;
+        } else {
+            self.width = (self.width + 1).min(self.settings.width);
+        }
+    }
+
+    fn failed(&mut self, began: Instant, now: Instant) {
+        self.failures = self.failures.saturating_add(1);
+        let pause = match &self.broken {
+            None if self.failures < self.settings.breaker_failures => return,
+            None => self.settings.breaker_pause,
+            // It was under way when the calls were stopped: no news.
+            Some(broken) if began < broken.since => return,
+            Some(broken) => (broken.pause * 2).min(self.settings.breaker_longest),
+        };
+        self.broken = Some(Broken { since: now, probe_at: now + pause, pause });
+    }
+
+    pub(super) fn paused(&self, now: Instant) -> Option<Paused> {
+        if self.broken.is_some() {
+            return Some(Paused::Breaker);
+        }
+        self.quiet_until.is_some_and(|until| now < until).then_some(Paused::Asked)
+    }
+
+    /// Whether the end of a call in this lane may make room that a round has missed.
+    pub(super) fn is_narrow(&self, lane: Lane) -> bool {
+        let every = match lane {
+            Lane::Calls => self.calls.every,
+            Lane::Reads => self.reads.every,
+        };
+        every.is_some() || self.width < self.settings.width
+    }
+
+    fn track(&mut self, lane: Lane) -> &mut Track {
+        match lane {
+            Lane::Calls => &mut self.calls,
+            Lane::Reads => &mut self.reads,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
