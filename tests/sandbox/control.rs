@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::support::{World, assert_error, start_body};
 
 impl World {
-    async fn act(&self, id: &str, action: &str, details: Value) -> Value {
+    pub async fn act(&self, id: &str, action: &str, details: Value) -> Value {
         let (status, answer) = self.control(&format!("sessions/{id}/{action}"), &details).await;
         assert_eq!(status, 200, "{answer}");
         answer["session"].clone()
