@@ -210,3 +210,24 @@ fn a_permit_is_bound_to_what_was_decided_about() {
     assert_ne!(original, bind(&payout, "ps_2", "r1"));
     assert_ne!(original, bind(&payout, "ps_1", "r2"));
 }
+
+/// A webhook was made before our word was said, however late it comes.
+#[test]
+fn a_word_is_said_again_only_after_a_look_at_the_present() {
+    let cause = CancelCause::Requested;
+    let states = [
+        State::ConfirmUnknown { session: session() },
+        State::CancelUnknown { session: session(), cause: cause.clone() },
+        State::Settling { session: session() },
+        State::CancelSent { session: session(), cause },
+    ];
+    for payout in states.map(payout_in) {
+        let late = later(&payout, &seen(awaits_confirm()));
+        let read = Decision::Schedule(vec![EffectKind::ReadStatus]);
+        assert!(late == read || late == Decision::Absorb(Reason::Stale), "{late:?}");
+        let outcome = Outcome::Accepted(awaits_confirm());
+        let answer = Event::Observed(Observation::Answered { call: EffectKind::ReadStatus, outcome });
+        let Decision::Move(step) = later(&payout, &answer) else { panic!("{payout:?}") };
+        assert_eq!(step.effects.len(), 1, "the word again: {step:?}");
+    }
+}
