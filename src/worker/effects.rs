@@ -13,6 +13,7 @@ use crate::{
     store::{
         StoreError,
         effects::{self, Claimed},
+        retry,
     },
 };
 use sqlx::PgPool;
@@ -96,10 +97,13 @@ impl Effects {
 
     async fn claim(&self, limit: usize) -> Result<Vec<Claimed>, StoreError> {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let mut tx = self.pool.begin().await?;
-        let claimed = effects::claim(&mut tx, limit, self.settings.lease).await?;
-        tx.commit().await?;
-        Ok(claimed)
+        retry::bounded(async {
+            let mut tx = self.pool.begin().await?;
+            let claimed = effects::claim(&mut tx, limit, self.settings.lease).await?;
+            tx.commit().await?;
+            Ok(claimed)
+        })
+        .await
     }
 
     async fn perform(&self, effect: Claimed) {
@@ -148,7 +152,7 @@ impl Effects {
             tx.commit().await?;
             Ok::<_, StoreError>(())
         };
-        if let Err(error) = back.await {
+        if let Err(error) = retry::bounded(back).await {
             tracing::error!(payout = %effect.payout, %error, "an effect could not be given back");
         }
     }

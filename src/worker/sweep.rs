@@ -4,7 +4,7 @@
 use crate::{
     domain::event::{Event, Observation},
     engine::{Cause, Engine, EngineError, Envelope, MAX_BATCH},
-    store::{StoreError, payouts, stats},
+    store::{StoreError, payouts, retry, stats},
 };
 use sqlx::PgPool;
 
@@ -36,9 +36,11 @@ impl Sweep {
     /// Database errors; what was due is still due.
     pub async fn run_once(&self) -> Result<usize, EngineError> {
         let limit = i64::try_from(MAX_BATCH).unwrap_or(i64::MAX);
-        let mut db = self.pool.acquire().await?;
-        let due = payouts::due(&mut db, limit).await?;
-        drop(db);
+        let due = retry::bounded(async {
+            let mut db = self.pool.acquire().await?;
+            payouts::due(&mut db, limit).await
+        })
+        .await?;
         let count = due.len();
         if count == 0 {
             return Ok(0);
@@ -65,8 +67,11 @@ impl Sweep {
     /// # Errors
     /// Database errors.
     pub async fn export_backlog(&self) -> Result<usize, StoreError> {
-        let mut db = self.pool.acquire().await?;
-        let backlog = stats::backlog(&mut db).await?;
+        let backlog = retry::bounded(async {
+            let mut db = self.pool.acquire().await?;
+            stats::backlog(&mut db).await
+        })
+        .await?;
         for state in crate::store::payouts::UNFINISHED {
             let found = backlog.iter().find(|backlog| backlog.state == state);
             let (count, oldest) = found.map_or((0, 0.0), |found| (found.count, found.oldest_seconds));
