@@ -6,6 +6,7 @@ use crate::{
     api::{self, ApiState},
     clock::Clock,
     config::{self, Config, WebhookScheme},
+    crash_point,
     domain::id::ProjectId,
     engine::{Core, Engine, Wake},
     http::{self, Limits},
@@ -90,6 +91,7 @@ pub async fn start(config: Config) -> Result<Running> {
     let (rule_set, rule_text) = config::rules::load(&config.rules.file)?;
     let mut tx = pool.begin().await?;
     rules::remember(&mut tx, &rule_set.version, &rule_text).await.context("storing the rule set")?;
+    crash_point::pass("startup.rules_stored");
     tx.commit().await?;
 
     let (wake, inbox_wake) = (Wake::default(), Arc::new(Notify::new()));
@@ -97,6 +99,7 @@ pub async fn start(config: Config) -> Result<Running> {
     let parts =
         Parts { engine: Engine::start(core), pool, webhook_pool, read_pool, wake, inbox_wake, metrics };
     let listeners = Listeners::bind(&config).await?;
+    crash_point::pass("startup.listening");
     let (api, webhook, admin) = (listeners.api.addr, listeners.webhook.addr, listeners.admin.addr);
     let stop = CancellationToken::new();
     let admin_router = admin::router(AdminState {
@@ -154,11 +157,13 @@ async fn run(
         ended = &mut admin => Some(format!("the admin listener ended: {ended:?}")),
     };
     asked.cancel();
+    crash_point::pass("shutdown.not_ready");
     if failure.is_none() {
         tokio::time::sleep(drain).await;
     }
     halt.cancel();
     effects.stop_claiming();
+    crash_point::pass("shutdown.halted");
     tracing::info!(grace = ?grace, "stopping: finishing what is under way");
     let finished = tokio::time::timeout(grace, async {
         while workers.join_next().await.is_some() {}
@@ -168,6 +173,7 @@ async fn run(
     if finished.await.is_err() {
         tracing::warn!("not everything finished in time; the rest is left to its leases");
     }
+    crash_point::pass("shutdown.finished");
     admin_stop.cancel();
     if !admin.is_finished() {
         // Whatever it has to say now, nobody depends on it.

@@ -4,6 +4,7 @@
 
 use super::{ApiState, codes::Code, problem::Problem};
 use crate::{
+    crash_point,
     domain::id::ProjectId,
     store::{StoreError, api_keys::ApiKey},
 };
@@ -145,6 +146,7 @@ async fn identify(state: &ApiState, headers: &HeaderMap) -> Result<Caller, Probl
     let presented = presented(headers).ok_or_else(unauthenticated)?;
     let mut db = state.pool.acquire().await.map_err(StoreError::from)?;
     let stored = crate::store::api_keys::find(&mut db, presented.id).await?;
+    crash_point::pass("auth.looked_up");
     drop(db);
     verify(stored, presented.secret)
         .filter(|caller| state.projects.contains(&caller.project))

@@ -2,6 +2,7 @@
 
 use super::announce::{self, Line};
 use crate::{
+    crash_point,
     domain::{
         decide::{Decision, Reason, Step},
         effect::EffectKind,
@@ -211,11 +212,27 @@ impl<'a> Writes<'a> {
         payouts::update(tx, &changed).await?;
         history::append(tx, &self.history).await?;
         permits::insert(tx, &self.permits).await?;
+        if !self.permits.is_empty() {
+            crash_point::pass("permit.written");
+        }
         effects::void(tx, &self.voids).await?;
         effects::insert(tx, &self.effects).await?;
         permits::release(tx, &self.released).await?;
         rules::record(tx, &self.decisions).await?;
         notifications::insert(tx, &self.notifications).await
+    }
+
+    /// The crash points of what is now committed.
+    pub(super) fn pass_committed(&self) {
+        if !self.decisions.is_empty() {
+            crash_point::pass("verdict.recorded");
+        }
+        for new in &self.permits {
+            match new.permit.kind {
+                PermitKind::Confirm => crash_point::pass("permit.confirm_committed"),
+                PermitKind::Cancel => crash_point::pass("permit.cancel_committed"),
+            }
+        }
     }
 
     pub(super) fn has_effects(&self) -> bool {

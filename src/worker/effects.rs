@@ -3,6 +3,7 @@
 
 use super::backoff;
 use crate::{
+    crash_point,
     domain::{
         effect::EffectKind,
         event::{Event, Observation, Outcome},
@@ -98,12 +99,17 @@ impl Effects {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let mut tx = self.pool.begin().await?;
         let claimed = effects::claim(&mut tx, limit, self.settings.lease).await?;
+        claimed.iter().for_each(|effect| crash_point::pass_of(effect.kind, "claiming"));
         tx.commit().await?;
+        claimed.iter().for_each(|effect| crash_point::pass_of(effect.kind, "claimed"));
         Ok(claimed)
     }
 
     async fn perform(&self, effect: Claimed) {
         metrics::histogram!("payoutd_effect_lag_seconds").record(effect.lag.as_secs_f64());
+        if effect.interrupted {
+            crash_point::pass("lease.taken_over");
+        }
         let answer = if effect.interrupted && !effect.kind.repeatable() {
             // Somebody may have sent it and died. What came of it is found out by reading, not by sending.
             let description = "the worker that was making the call did not come back".to_owned();
@@ -112,6 +118,7 @@ impl Effects {
             self.pike.call(&call(&effect)).await
         };
         let kind = effect.kind;
+        crash_point::pass_of(kind, "answered");
         metrics::counter!("payoutd_effects_total", "kind" => label(kind), "outcome" => answer.label())
             .increment(1);
         match answer {
@@ -145,7 +152,9 @@ impl Effects {
         let back = async {
             let mut tx = self.pool.begin().await?;
             effects::retry_later(&mut tx, effect.claim, after).await?;
+            crash_point::pass("effect.giving_back");
             tx.commit().await?;
+            crash_point::pass("effect.given_back");
             Ok::<_, StoreError>(())
         };
         if let Err(error) = back.await {

@@ -2,6 +2,7 @@
 //! fact about a session; one for a session that we do not know waits, because it may have overtaken us.
 
 use crate::{
+    crash_point,
     domain::{
         event::{Event, Observation},
         id::{PayoutId, ProjectId, SessionId},
@@ -51,11 +52,13 @@ impl Inbox {
     pub async fn run_once(&self) -> Result<usize, StoreError> {
         let mut tx = self.pool.begin().await?;
         let claimed = inbox::claim(&mut tx, BATCH, self.settings.lease).await?;
+        claimed.iter().for_each(|_| crash_point::pass("inbox.claiming"));
         tx.commit().await?;
         let count = claimed.len();
         if count == 0 {
             return Ok(0);
         }
+        crash_point::pass("inbox.claimed");
         let read: Vec<(Claimed, Webhook)> = claimed
             .into_iter()
             .map(|webhook| {
@@ -67,6 +70,7 @@ impl Inbox {
         let mut db = self.pool.acquire().await?;
         let payouts = payouts::by_sessions(&mut db, &sessions).await?;
         drop(db);
+        crash_point::pass("inbox.matched");
         let whose = |pair: &(Claimed, Webhook)| {
             let (project, session) = session(pair)?;
             payouts.get(&(project.clone(), session.clone())).copied()
@@ -123,6 +127,7 @@ impl Inbox {
         let pause = (webhook.age / 4).clamp(shortest, longest);
         let mut tx = self.pool.begin().await?;
         inbox::postpone(&mut tx, webhook.claim, pause).await?;
+        crash_point::pass("inbox.postponing");
         tx.commit().await?;
         count("postponed");
         Ok(())
@@ -131,6 +136,7 @@ impl Inbox {
     async fn set_aside(&self, webhook: &Claimed, outcome: &'static str) -> Result<(), StoreError> {
         let mut tx = self.pool.begin().await?;
         inbox::close(&mut tx, &[webhook.claim], outcome).await?;
+        crash_point::pass("inbox.setting_aside");
         tx.commit().await?;
         count(outcome);
         Ok(())

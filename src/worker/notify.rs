@@ -4,6 +4,7 @@
 use super::backoff;
 use crate::{
     clock::Clock,
+    crash_point,
     domain::id::ProjectId,
     notify::{Notifier, SendFailed},
     store::{
@@ -98,7 +99,9 @@ impl Notifications {
         };
         let mut tx = self.pool.begin().await?;
         let claimed = notifications::claim(&mut tx, BATCH, self.settings.lease, &full).await?;
+        claimed.iter().for_each(|_| crash_point::pass("notification.claiming"));
         tx.commit().await?;
+        claimed.iter().for_each(|_| crash_point::pass("notification.claimed"));
         let started = claimed.len();
         for message in claimed {
             let (worker, place) = (self.clone(), self.place(&message.project_id));
@@ -132,6 +135,7 @@ impl Notifications {
             Ok(()) => Delivery::Delivered,
             Err(error) => self.failed(&message, &error),
         };
+        crash_point::pass("notification.sent");
         let outcome = match &delivery {
             Delivery::Delivered => "delivered",
             Delivery::Retry(..) => "retry",
@@ -141,7 +145,9 @@ impl Notifications {
         metrics::counter!("payoutd_notifications_total", "outcome" => outcome).increment(1);
         let mut tx = self.pool.begin().await?;
         notifications::settle(&mut tx, message.id, message.fence, &delivery).await?;
+        crash_point::pass("notification.marking");
         tx.commit().await?;
+        crash_point::pass("notification.marked");
         Ok(())
     }
 
