@@ -15,8 +15,14 @@ fn accepted(payout: &Payout, call: EffectKind, report: &SessionReport, world: &W
     if call == EffectKind::CreateSession {
         return created(payout, &report.session);
     }
-    if call == EffectKind::ReadStatus || brings_news(&report.shows(payout)) {
+    let shows = report.shows(payout);
+    if call == EffectKind::ReadStatus || brings_news(&shows) {
         return quietly(reports::decide(payout, report, Source::Answer, world));
+    }
+    // A start that was taken shows. Taking Pike's word for one that does not would wait for ever if it is
+    // not there: nothing but an unknown start is ever looked after.
+    if call == EffectKind::StartPayout && matches!(shows, Shows::NotStarted | Shows::Unreadable) {
+        return unknown(payout, call);
     }
     let session = report.session.clone();
     match (call, &payout.state) {

@@ -164,6 +164,18 @@ fn an_unknown_start_is_watched_then_closed_unless_resending_is_known_to_be_safe(
 }
 
 #[test]
+fn a_start_that_was_accepted_and_does_not_show_is_unknown() {
+    for report in [not_started(), unreadable()] {
+        let outcome = Outcome::Accepted(report);
+        let answer = Event::Observed(Observation::Answered { call: EffectKind::StartPayout, outcome });
+        let Decision::Move(step) = at_once(&starting(), &answer) else { panic!() };
+        assert_eq!((step.to, step.why), (State::StartUnknown { session: session() }, Reason::StartUnknown));
+        let watched = payout_in(State::StartUnknown { session: session() });
+        assert_eq!(at_once(&watched, &answer), Decision::Absorb(Reason::Overtaken), "it waits on");
+    }
+}
+
+#[test]
 fn a_start_that_shows_takes_its_repetition_back() {
     let Decision::Move(step) = at_once(&starting(), &seen(working())) else { panic!() };
     assert_eq!(step.voids, vec![EffectKind::StartPayout]);
