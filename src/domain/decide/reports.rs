@@ -4,6 +4,10 @@
 use super::*;
 use crate::domain::policy::ResendStart;
 
+/// After how many times the watching time a start that may be sent again is given up as well: a Pike that has
+/// used up its key and started nothing refuses every repetition, for ever.
+const RESENDING: i32 = 5;
+
 pub(super) fn decide(payout: &Payout, report: &SessionReport, source: Source, world: &World<'_>) -> Decision {
     match report.shows(payout) {
         Shows::NotStarted => not_started(payout, world),
@@ -23,16 +27,18 @@ pub(super) fn decide(payout: &Payout, report: &SessionReport, source: Source, wo
 fn not_started(payout: &Payout, world: &World<'_>) -> Decision {
     match &payout.state {
         State::StartUnknown { session } => {
-            if world.now - payout.since < world.policy.start_unresolved_after || payout.anomaly.is_some() {
+            let (waited, watched) = (world.now - payout.since, world.policy.start_unresolved_after);
+            if waited < watched || payout.anomaly.is_some() {
                 return Decision::Absorb(Reason::NothingNew);
             }
             match world.policy.resend_start {
-                ResendStart::Never => {
-                    cancel(payout, session, CancelCause::StartUnresolved, Reason::StartUnresolved, world)
-                }
-                ResendStart::SameSession => {
-                    let to = State::Starting { session: session.clone() };
+                // It stays unknown, so that the waiting counts on.
+                ResendStart::SameSession if waited < watched * RESENDING => {
+                    let to = State::StartUnknown { session: session.clone() };
                     Decision::Move(Step::to(to, Reason::StartResent).effect(EffectKind::StartPayout))
+                }
+                ResendStart::SameSession | ResendStart::Never => {
+                    cancel(payout, session, CancelCause::StartUnresolved, Reason::StartUnresolved, world)
                 }
             }
         }

@@ -154,13 +154,19 @@ fn an_unknown_start_is_watched_then_closed_unless_resending_is_known_to_be_safe(
     assert!(matches!(step.to, State::Cancelling { cause: CancelCause::StartUnresolved, .. }));
     let policy = Policy { resend_start: ResendStart::SameSession, ..policy() };
     let rules = rules();
-    let now = EPOCH + Duration::hours(1);
-    let world = World { now, policy: &policy, rules: &rules, recipient_today: None, confirms_on: true };
-    let Decision::Move(step) = decide(&payout, &seen(not_started()), &world) else { panic!() };
-    assert_eq!(
-        (step.to, step.effects),
-        (State::Starting { session: session() }, vec![EffectKind::StartPayout])
-    );
+    let resent = |waited: Duration| {
+        let now = EPOCH + waited;
+        let world = World { now, policy: &policy, rules: &rules, recipient_today: None, confirms_on: true };
+        let Decision::Move(step) = decide(&payout, &seen(not_started()), &world) else { panic!() };
+        step
+    };
+    let step = resent(Duration::minutes(4));
+    // Still unknown: were it starting anew, the waiting would begin again and never end.
+    let unknown = State::StartUnknown { session: session() };
+    assert_eq!((step.to, step.effects), (unknown, vec![EffectKind::StartPayout]));
+    let step = resent(Duration::minutes(5));
+    assert!(matches!(step.to, State::Cancelling { cause: CancelCause::StartUnresolved, .. }));
+    assert_eq!((step.effects, step.voids), (vec![EffectKind::Cancel], vec![EffectKind::StartPayout]));
 }
 
 #[test]
