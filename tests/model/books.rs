@@ -1,9 +1,12 @@
 //! What the engine and the store keep of one payout, without a database: the payout, its live effects with
 //! lease and fence, its permits, its next check. The decisions are the real ones.
 
-use crate::bug::Bug;
+use crate::{
+    bug::Bug,
+    mutant::{self, Broken},
+};
 use payoutd::domain::{
-    decide::{Decision, Reason, Step, World, decide},
+    decide::{Decision, Reason, Step, World, needs_verdict},
     effect::EffectKind,
     event::{Event, Observation, Outcome},
     id::{PayoutId, ProjectId, SessionId},
@@ -82,6 +85,8 @@ pub struct Books<'a> {
     pub permits: Vec<(Permit, SessionId, bool)>,
     /// Effects whose outcome was recorded.
     pub recorded: Vec<u64>,
+    /// The first decision that broke a promise.
+    pub broken: Option<Broken>,
     effects_made: u64,
 }
 
@@ -118,6 +123,7 @@ impl<'a> Books<'a> {
             next_check: Some(EPOCH + policy.polling.steady),
             permits: vec![],
             recorded: vec![],
+            broken: None,
             effects_made: 0,
         };
         books.want(&[EffectKind::CreateSession]);
@@ -206,19 +212,26 @@ impl<'a> Books<'a> {
     }
 
     pub fn apply(&mut self, event: &Event, now: OffsetDateTime) -> Option<Reason> {
+        // As the engine does: what the rules need is read only if they may be asked.
+        let judged = needs_verdict(&self.payout, event);
         let world = World {
             now,
             policy: self.policy,
             rules: self.rules,
-            recipient_today: Some(0),
-            confirms_on: self.confirms_on || self.has(Bug::SwitchIgnored),
+            recipient_today: judged.then_some(0),
+            confirms_on: judged && self.confirms_on,
         };
-        let decision = decide(&self.payout, event, &world);
+        let blind = judged && self.has(Bug::SwitchIgnored);
+        let seen = World { confirms_on: world.confirms_on || blind, ..world.clone() };
+        let decision = mutant::decide(self.bug, &self.payout, event, &seen);
+        self.broken = self.broken.or(mutant::judge(&self.payout, event, &world, &decision));
         let why = match decision {
             Decision::Move(step) => self.step(step, now),
             Decision::Flag(anomaly, step) => {
                 let why = self.step(step, now);
-                self.payout.anomaly = self.payout.anomaly.or(Some(anomaly));
+                if !self.has(Bug::AnomalyForgotten) {
+                    self.payout.anomaly = self.payout.anomaly.or(Some(anomaly));
+                }
                 why
             }
             Decision::Absorb(reason) => {

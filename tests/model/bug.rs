@@ -1,58 +1,142 @@
-//! Deliberate mistakes in what surrounds the decisions. A model that does not notice them proves nothing.
+//! Deliberate mistakes: in the decisions, in what the engine and the workers promise around them, in how an
+//! answer is read, and in what is assumed about Pike. A model that does not notice them proves nothing.
 
+/// Where a mistake sits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Bug {
-    /// A start whose worker died is sent again.
-    ResendAfterCrash,
-    /// A start that timed out counts as never sent, so it is sent again.
-    ResendAfterTimeout,
-    /// An unknown outcome of a confirm is recorded as a failure.
-    UnknownMeansFailed,
-    /// Calls that are no longer wanted stay.
-    VoidsIgnored,
-    /// An outcome is recorded whoever holds the effect by now.
-    FenceDropped,
-    /// Any session in progress is taken to wait for our word.
-    ConfirmBlindly,
-    /// The amount that Pike shows is not compared.
-    AmountNotRead,
-    /// A report about another session is taken for ours.
-    ForeignAccepted,
-    /// An unknown start is answered with a new session.
-    NewSessionOnUnknown,
-    /// The permit is forgotten, so that a second one can be given.
-    PermitForgotten,
-    /// A failed payout in a session that Pike has yet to settle counts as final.
-    ErrorIsFinal,
-    /// What changes nothing forgets the next check.
-    NextCheckLost,
-    /// Every event starts the waiting anew.
-    SinceReset,
-    /// The switch is not asked.
-    SwitchIgnored,
-    /// The due check asks nobody.
-    StatusNeverRead,
-    /// A cancel that came too late is sent all the same.
-    CancelAnyway,
+pub enum Seat {
+    /// `domain::decide` says something else.
+    Decision,
+    /// The engine, the store or a worker breaks its contract.
+    Engine,
+    /// An answer or a webhook is read wrongly.
+    Reading,
+    /// Pike is not what the model assumes.
+    Assumption,
+}
+
+impl Seat {
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Decision => "decision",
+            Self::Engine => "engine",
+            Self::Reading => "reading",
+            Self::Assumption => "assumption",
+        }
+    }
 }
 
 impl Bug {
-    pub const ALL: [Self; 16] = [
-        Self::ResendAfterCrash,
-        Self::ResendAfterTimeout,
-        Self::UnknownMeansFailed,
-        Self::VoidsIgnored,
-        Self::FenceDropped,
-        Self::ConfirmBlindly,
-        Self::AmountNotRead,
-        Self::ForeignAccepted,
-        Self::NewSessionOnUnknown,
-        Self::PermitForgotten,
-        Self::ErrorIsFinal,
-        Self::NextCheckLost,
-        Self::SinceReset,
-        Self::SwitchIgnored,
-        Self::StatusNeverRead,
-        Self::CancelAnyway,
-    ];
+    /// Whether the random histories know how to make it. The exploration can make every one.
+    pub fn in_histories(self) -> bool {
+        let also = [
+            Self::ResendAfterCrash,
+            Self::ResendAfterTimeout,
+            Self::UnknownMeansFailed,
+            Self::NewSessionOnUnknown,
+            Self::VoidsIgnored,
+            Self::FenceDropped,
+            Self::PermitForgotten,
+            Self::AnomalyForgotten,
+            Self::NextCheckLost,
+            Self::SinceReset,
+            Self::SwitchIgnored,
+            Self::StatusNeverRead,
+            Self::CancelAnyway,
+            Self::ConfirmBlindly,
+            Self::AmountNotRead,
+            Self::ForeignAccepted,
+            Self::ErrorIsFinal,
+        ];
+        self.seat() == Seat::Decision || also.contains(&self)
+    }
+}
+
+/// Writes the list once: the variants, all of them in order, and what each breaks.
+macro_rules! bugs {
+    ($($seat:ident { $($name:ident: $what:literal,)+ })+) => {
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Bug { $($($name,)+)+ }
+
+        impl Bug {
+            pub const ALL: &[Self] = &[$($(Self::$name,)+)+];
+
+            pub fn seat(self) -> Seat {
+                match self { $($(Self::$name)|+ => Seat::$seat,)+ }
+            }
+
+            pub fn what(self) -> &'static str {
+                match self { $($(Self::$name => $what,)+)+ }
+            }
+        }
+    };
+}
+
+bugs! {
+    Decision {
+        ConfirmUnpermitted: "a confirm is asked for, and no permit is given with it",
+        BoundElsewhere: "a permit is bound to another session than the one that waits",
+        ExpiryConfirms: "a hold that nobody answered is confirmed",
+        RejectedConfirms: "a rejection is taken for an approval",
+        RejectionSendsConfirm: "a rejection is recorded, and the confirm is sent",
+        CancelAfterConfirm: "a cancel is granted although the confirm was permitted",
+        OwnApproval: "whoever created a payout may approve it",
+        RulesSkipped: "the rules are not asked",
+        ApprovalOverRules: "an approval lifts what the rules forbid",
+        FlagsIgnored: "an open anomaly stops nothing",
+        StartRefusedFails: "a refused start fails the payout and leaves its session open",
+        EmptyFails: "an unknown start whose session is still empty counts as failed",
+        StartNotClosed: "an unknown start that does not show is watched for ever",
+        CancelNotRepeated: "a cancel whose answer was lost is not sent again",
+        AcceptedIsPaid: "a confirm that was taken counts as paid",
+        ErrorFails: "a session in error fails the payout",
+        PaidAfterFinalIgnored: "money that moves after a final status without payment is not news",
+        PaidAfterFinalUnflagged: "money that moves after a final status without payment raises nothing",
+        PaidUnpermittedUnflagged: "money that moves without a permit raises nothing",
+        FailureBelieved: "a failure after a success replaces it",
+        FailureUnnoticed: "a failure after a success raises nothing",
+        PaidIsReturned: "a payment is recorded as returned",
+        FinalReopens: "an old report opens a final payout again",
+        FactRefused: "an answer that comes too late is refused",
+        ReturnIgnored: "money that comes back is not news",
+    }
+    Engine {
+        ResendAfterCrash: "a start whose worker died is sent again",
+        ResendAfterTimeout: "a start that timed out counts as never sent, so it is sent again",
+        UnknownMeansFailed: "an unknown outcome of a confirm is recorded as a failure",
+        NewSessionOnUnknown: "an unknown start is answered with a new session",
+        VoidsIgnored: "calls that are no longer wanted stay",
+        StartStays: "a start that is no longer wanted stays",
+        FenceDropped: "an outcome is recorded whoever holds the effect by now",
+        LeaseIgnored: "an effect that somebody holds is claimed by somebody else, as if it were new",
+        LapsedForgotten: "an effect whose lease ran out is never claimed again",
+        PermitForgotten: "the permit is forgotten, so that a second one can be given",
+        PermitLater: "the permit is written in a transaction of its own, after the effect",
+        EffectsLater: "effects are written in a transaction of their own, after the state",
+        ClosedFirst: "an effect is closed in a transaction of its own, before its outcome is recorded",
+        AnomalyForgotten: "an anomaly is raised and not kept",
+        NextCheckLost: "what changes nothing forgets the next check",
+        SinceReset: "every event starts the waiting anew",
+        SwitchIgnored: "the switch is not read for the rules",
+        SwitchNotAsked: "a confirm is claimed whatever the switch says",
+        StatusNeverRead: "the due check asks nobody",
+        CancelAnyway: "a cancel that came too late is sent all the same",
+    }
+    Reading {
+        ConfirmBlindly: "any session in progress is taken to wait for our word",
+        AmountNotRead: "the amount that Pike shows is not compared",
+        ForeignAccepted: "a report about another session is taken for ours",
+        ErrorIsFinal: "a failed payout in a session that Pike has yet to settle counts as final",
+        StrangeIsCancelled: "a status nobody has met counts as closed unpaid",
+    }
+    Assumption {
+        AddsWhileResending: "we send starts again, and Pike adds a payout each time",
+        StartDoubled: "the network doubles a start at a Pike that adds payouts and keeps no keys",
+        KeyForgotten: "the network doubles a start at a Pike that has forgotten its key",
+        ClosedRestarts: "Pike starts a payout in a session that it has closed",
+        PaysUnasked: "Pike pays without a confirm",
+        PaysClosed: "Pike pays a session that it has shown closed unpaid",
+        UnstartedStays: "Pike refuses to cancel a session that was never started",
+        ErrorForEver: "Pike never settles a session in error",
+        StatusSilent: "Pike never answers a status read",
+    }
 }

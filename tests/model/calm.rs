@@ -1,7 +1,7 @@
 //! After the trouble: nothing is lost any more, whatever was under way arrives, due checks run. Within a
 //! bounded number of rounds the payout must have its final status, and that must be the truth.
 
-use crate::scene::{Broken, Scene, succeeded};
+use crate::{mutant::Broken, promises::succeeded, scene::Scene};
 use payoutd::domain::event::{Command, Event, Observation};
 
 /// A history's remaining troubles end in far fewer.
@@ -10,7 +10,7 @@ const ROUNDS: usize = 400;
 const PERSON: usize = 100;
 
 pub fn settle(scene: &mut Scene<'_>) -> Result<(), Broken> {
-    scene.tally.calm = true;
+    scene.calm = true;
     scene.books.confirms_on = true;
     scene.note("calm", &());
     // Polling alone must do as well.

@@ -56,6 +56,8 @@ pub struct Session {
 pub struct Manners {
     /// A second start adds a second payout instead of being refused.
     pub second_start_adds: bool,
+    /// A start's key is honoured: whatever became of the first, a second one is refused.
+    pub keys: bool,
     /// A cancel is taken while Pike still works.
     pub early_cancel: bool,
     /// Pike gets amounts wrong.
@@ -68,6 +70,7 @@ pub struct Pike {
     pub sessions: Vec<Session>,
     /// Metadata as received with the start.
     tag: String,
+    key_used: bool,
 }
 
 fn refused(code: &str) -> Outcome {
@@ -80,7 +83,7 @@ fn wrong_state() -> Outcome {
 
 impl Pike {
     pub fn new(manners: Manners) -> Self {
-        Self { manners, sessions: vec![], tag: String::new() }
+        Self { manners, sessions: vec![], tag: String::new(), key_used: false }
     }
 
     pub fn session(&self, id: &SessionId) -> Option<&Session> {
@@ -114,6 +117,10 @@ impl Pike {
 
     pub fn start(&mut self, id: &SessionId, minor: i64, tag: &str, rng: &mut Rng) -> Outcome {
         let Some(at) = self.at(id) else { return refused("session_not_found") };
+        if self.manners.keys && std::mem::replace(&mut self.key_used, true) {
+            return refused("idempotency_key_already_exists");
+        }
+        let before = self.report(at);
         let (manners, session) = (self.manners, &mut self.sessions[at]);
         let open = match session.stage {
             Stage::Created => true,
@@ -133,7 +140,17 @@ impl Pike {
         let off_by = i64::from(manners.misreads && rng.percent(50));
         session.payouts.push(minor + off_by);
         tag.clone_into(&mut self.tag);
-        Outcome::Accepted(self.report(at))
+        Outcome::Accepted(if rng.percent(10) { before } else { self.report(at) })
+    }
+
+    /// Says yes to a start and does nothing.
+    pub fn promise(&self, id: &SessionId, rng: &mut Rng) -> Outcome {
+        let Some(at) = self.at(id) else { return refused("session_not_found") };
+        let mut report = self.report(at);
+        if rng.percent(50) {
+            report.status = SessionStatus::Other("strange".to_owned());
+        }
+        Outcome::Accepted(report)
     }
 
     /// Answers with the picture from before or after: both are documented.

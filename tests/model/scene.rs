@@ -4,6 +4,7 @@
 use crate::{
     books::{Books, CREATOR, EPOCH, Effect, Terms},
     bug::Bug,
+    mutant::Broken,
     pike::{Manners, Pike},
     rng::Rng,
     tally::{Fault, Tally},
@@ -19,9 +20,6 @@ use payoutd::domain::{
 };
 use time::{Duration, OffsetDateTime};
 
-/// A broken promise.
-pub type Broken = &'static str;
-
 /// A request on the wire: sent, and nobody can call it back.
 #[derive(Debug)]
 struct Request {
@@ -34,6 +32,8 @@ pub struct Scene<'a> {
     pub books: Books<'a>,
     pub pike: Pike,
     pub tally: Tally,
+    /// Faults are over.
+    pub calm: bool,
     pub now: OffsetDateTime,
     rng: Rng,
     wire: Vec<Request>,
@@ -42,31 +42,33 @@ pub struct Scene<'a> {
     /// Workers that sent a request and wait.
     waiting: Vec<Effect>,
     /// Pike or the network told something that is not so: anomalies are to be expected.
-    lied: bool,
+    pub lied: bool,
     liar: bool,
-    broken: Option<Broken>,
+    pub broken: Option<Broken>,
     pub trace: Option<Vec<String>>,
 }
 
 impl<'a> Scene<'a> {
-    pub fn new(seed: u64, terms: &'a Terms, bug: Option<Bug>) -> Self {
+    /// The tally goes on from that of other histories.
+    pub fn new(seed: u64, terms: &'a Terms, bug: Option<Bug>, mut tally: Tally) -> Self {
         let mut rng = Rng::new(seed);
         let minor = [1_000, 1_000, 1_000, 600_000, 2_000_000][rng.place(5).unwrap()];
         let liar = rng.percent(15);
         let manners = Manners {
             second_start_adds: rng.percent(50),
             early_cancel: rng.percent(50),
+            keys: rng.percent(50),
             misreads: liar && rng.percent(50),
         };
         // Sending a start again is for a Pike that is known to refuse the second one.
         let resend = !manners.second_start_adds && rng.percent(50);
         let policy = if resend { &terms.same_session } else { &terms.never };
-        let mut tally = Tally::default();
         tally.state(&State::Accepted);
         Self {
             books: Books::open(minor, policy, &terms.rules, bug),
             pike: Pike::new(manners),
             tally,
+            calm: false,
             now: EPOCH,
             rng,
             wire: vec![],
@@ -179,6 +181,10 @@ impl<'a> Scene<'a> {
             EffectKind::StartPayout => {
                 let payout = &self.books.payout;
                 let (minor, tag) = (payout.order.amount.minor(), payout.metadata_tag());
+                if !self.quiet() && self.rng.percent(2) {
+                    self.tally.fault(Fault::EmptyPromise);
+                    return self.pike.promise(id, &mut self.rng);
+                }
                 self.pike.start(id, minor, &tag, &mut self.rng)
             }
             EffectKind::Confirm => {
@@ -337,27 +343,8 @@ impl<'a> Scene<'a> {
         self.broken = self.broken.or(Some(broken));
     }
 
-    /// The promises that hold at every moment.
-    pub fn judge(&self) -> Result<(), Broken> {
-        let (payout, pike) = (&self.books.payout, &self.pike);
-        let open = payout.state.session().and_then(|id| pike.session(id)).filter(|s| !s.stage.is_final());
-        let holds = [
-            (self.broken.is_none(), self.broken.unwrap_or_default()),
-            (pike.paid() <= 1, "paid twice"),
-            (pike.alive() <= 1, "two payouts alive at Pike"),
-            (self.books.permits.len() <= 1, "a second permit"),
-            (payout.anomaly.is_none() || self.lied, "an alarm although nobody lied"),
-            (payout.state.is_final() || self.books.next_check.is_some(), "nobody will ever look again"),
-            (!payout.state.is_unpaid() || pike.paid() == 0, "paid, and recorded as not paid"),
-            (!payout.state.is_unpaid() || open.is_none(), "final, while Pike may still pay"),
-            (!succeeded(&payout.state) || pike.paid() == 1, "recorded as paid, and not paid"),
-            (self.books.permits.iter().all(permit_was_open), "a confirm permitted against the switch"),
-        ];
-        holds.into_iter().find(|(holds, _)| !holds).map_or(Ok(()), |(_, broken)| Err(broken))
-    }
-
     fn quiet(&self) -> bool {
-        self.tally.calm
+        self.calm
     }
 
     pub fn work_left(&self) -> bool {
@@ -371,14 +358,6 @@ impl<'a> Scene<'a> {
     pub fn rng(&mut self) -> &mut Rng {
         &mut self.rng
     }
-}
-
-pub fn succeeded(state: &State) -> bool {
-    matches!(state, State::Succeeded { .. } | State::Returned { .. })
-}
-
-fn permit_was_open((permit, _, confirms_on): &(payoutd::domain::permit::Permit, SessionId, bool)) -> bool {
-    permit.kind == PermitKind::Cancel || *confirms_on
 }
 
 fn lost(code: &str) -> Outcome {

@@ -16,10 +16,11 @@ pub enum Fault {
     WebhookLost,
     WebhookRepeated,
     ForeignReport,
+    EmptyPromise,
     Command,
 }
 
-pub const FAULTS: [Fault; 12] = [
+pub const FAULTS: [Fault; 13] = [
     Fault::NotSent,
     Fault::RequestLost,
     Fault::LateRequest,
@@ -31,6 +32,7 @@ pub const FAULTS: [Fault; 12] = [
     Fault::WebhookLost,
     Fault::WebhookRepeated,
     Fault::ForeignReport,
+    Fault::EmptyPromise,
     Fault::Command,
 ];
 
@@ -38,8 +40,6 @@ pub const STATES: usize = 16;
 
 #[derive(Debug, Default)]
 pub struct Tally {
-    /// Faults are over.
-    pub calm: bool,
     pub events: u64,
     pub faults: BTreeMap<Fault, u64>,
     pub states: BTreeMap<&'static str, u64>,

@@ -1,0 +1,69 @@
+//! Which moments are alike: what can make no difference any more is forgotten, so that it is explored once.
+//! Every line says why it cannot. Seeded bugs that need what a line forgets switch it off, and a test
+//! compares what can be reached with and without all of them.
+
+use super::{
+    moves::Moves,
+    point::{Phase, Point, Row, Session, Slot, Stage, Worker},
+};
+use crate::bug::Bug;
+use payoutd::domain::{effect::EffectKind, permit::PermitKind};
+
+impl Moves {
+    /// The moment that stands for all that are like this one.
+    pub fn tidied(&self, mut point: Point) -> Point {
+        // Which worker is which does not matter.
+        point.workers.sort_unstable();
+        if !self.alike {
+            return point;
+        }
+        let facts = &self.desk.facts[usize::from(point.payout)];
+        if !self.has(Bug::FenceDropped) {
+            for worker in &mut point.workers {
+                if idle_from_now(*worker) {
+                    *worker = Worker::Idle;
+                }
+            }
+        }
+        if !self.has(Bug::LapsedForgotten) {
+            // Whether its last try was interrupted does not matter to a call that may be repeated.
+            for kind in [EffectKind::CreateSession, EffectKind::ReadStatus] {
+                if point.row(kind) == Row::Lapsed {
+                    point.set(kind, Row::Free);
+                }
+            }
+        }
+        // The switch is read for the rules and for claiming a confirm; neither happens any more.
+        if facts.is_final || facts.permit == Some(PermitKind::Cancel) {
+            point.confirms_on = true;
+        }
+        for (at, slot) in Slot::OURS.into_iter().enumerate() {
+            let stage = point.pike[at].stage;
+            // Nothing of what is on its way does anything to a closed session.
+            if matches!(stage, Stage::Paid | Stage::Unpaid | Stage::Cancelled)
+                && !self.has(Bug::ClosedRestarts)
+            {
+                for kind in &mut point.late {
+                    kind[at] = 0;
+                }
+            }
+            let known = point.workers.iter().any(|worker| worker.knows(slot));
+            let late = point.late.iter().any(|kind| kind[at] > 0);
+            // An empty session whose name nobody has can never be started.
+            if stage == Stage::Created && facts.ours != Some(slot) && !known && !late {
+                point.pike[at] = Session::default();
+            }
+        }
+        point.workers.sort_unstable();
+        point
+    }
+}
+
+/// It has lost its claim, so its answer will be dropped, and what it may still send moves no money.
+fn idle_from_now(worker: Worker) -> bool {
+    match worker {
+        Worker::Busy { current: false, phase: Phase::Answered(_), .. } => true,
+        Worker::Busy { current: false, phase: Phase::Sending, kind, .. } => kind.repeatable(),
+        Worker::Idle | Worker::Busy { current: true, .. } => false,
+    }
+}

@@ -1,0 +1,320 @@
+//! Our side of the explored world: the real payouts, each kept once under a number, and what the real
+//! decisions make of each event. Deciding is pure, so each question is asked once and its answers kept.
+//!
+//! Time is not counted: every decision is taken as if it came at once, after every waiting time, and after
+//! the end of every hold. What differs is kept, so the model waits and does not wait at every step.
+
+use super::{
+    point::{Answer, Picture, Quick, Slot, place},
+    told::slot,
+};
+use crate::{
+    books::{Books, EPOCH, Terms},
+    bug::Bug,
+    mutant::{self, Broken},
+};
+use payoutd::domain::{
+    decide::{Decision, Step, World, needs_verdict},
+    effect::EffectKind,
+    event::Event,
+    payout::{Anomaly, Payout},
+    permit::{Permit, PermitKind},
+    policy::{Policy, ResendStart},
+    provider::ProviderFacts,
+    rules::RuleSet,
+    state::State,
+};
+use std::{collections::HashMap, hash::BuildHasherDefault};
+use time::{Duration, OffsetDateTime};
+
+pub const MINOR: i64 = 1_000;
+/// The most a recipient may get in a day: whether that is used up differs from decision to decision.
+const CAP: i64 = 10_000;
+const HOLD_ENDS: Duration = Duration::hours(3);
+/// At once; after every waiting time; after the end of a hold.
+const WAITED: [Duration; 3] = [Duration::seconds(1), Duration::seconds(100), Duration::hours(4)];
+
+/// What can happen to a payout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Ev {
+    Due,
+    Cancel,
+    Approve { own: bool },
+    Reject,
+    Webhook(Picture),
+    Answered(EffectKind, Answer),
+}
+
+/// One thing that may follow.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Follows {
+    pub to: u16,
+    /// The same without the permit that it gives: what a crash leaves that should not be possible.
+    pub unpermitted: u16,
+    pub wants: [bool; 5],
+    pub voids: [bool; 5],
+    pub permit: Option<(PermitKind, Option<Slot>)>,
+    pub watched: bool,
+    /// It may follow when one has waited long enough.
+    pub waited: bool,
+    pub broken: Option<Broken>,
+    pub why: String,
+}
+
+/// What promises are judged by.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    pub state: &'static str,
+    /// The anomaly, in words.
+    pub flag: String,
+    pub is_final: bool,
+    pub unpaid: bool,
+    pub returned: bool,
+    pub flagged: bool,
+    pub ours: Option<Slot>,
+    pub permit: Option<PermitKind>,
+}
+
+type Question = (u16, Ev, bool);
+
+#[derive(Debug)]
+pub struct Desk {
+    payouts: Vec<Payout>,
+    pub facts: Vec<Facts>,
+    asked: HashMap<Question, usize, BuildHasherDefault<Quick>>,
+    pub answers: Vec<Vec<Follows>>,
+    policy: Policy,
+    rules: RuleSet,
+    bug: Option<Bug>,
+}
+
+impl Desk {
+    pub fn open(resend: bool, bug: Option<Bug>) -> Self {
+        let terms = Terms::new();
+        let policy = if resend { terms.same_session } else { terms.never };
+        assert_eq!(policy.resend_start == ResendStart::SameSession, resend);
+        let cap = [("RUB".parse().unwrap(), CAP)];
+        let rules = RuleSet { recipient_daily_cap: cap.into(), ..terms.rules };
+        let first = Books::open(MINOR, &policy, &rules, None).payout;
+        let mut desk = Self {
+            payouts: vec![],
+            facts: vec![],
+            asked: HashMap::default(),
+            answers: vec![],
+            policy,
+            rules,
+            bug,
+        };
+        desk.number(first);
+        desk
+    }
+
+    pub fn has(&self, bug: Bug) -> bool {
+        self.bug == Some(bug)
+    }
+
+    /// The number of a payout, freed of what does not matter for any later decision.
+    fn number(&mut self, mut payout: Payout) -> u16 {
+        payout.version = 1;
+        payout.since = EPOCH;
+        payout.facts = ProviderFacts::default();
+        if let State::OnHold { until, .. } = &mut payout.state {
+            *until = EPOCH + HOLD_ENDS;
+        }
+        let at = self.payouts.iter().position(|known| *known == payout).unwrap_or_else(|| {
+            self.facts.push(facts(&payout));
+            self.payouts.push(payout);
+            self.payouts.len() - 1
+        });
+        at.try_into().unwrap()
+    }
+
+    /// Where the answers to a question are.
+    pub fn ask(&mut self, payout: u16, ev: Ev, confirms_on: bool) -> usize {
+        if let Some(&known) = self.asked.get(&(payout, ev, confirms_on)) {
+            return known;
+        }
+        let follows = self.think(payout, ev, confirms_on);
+        self.answers.push(follows);
+        self.asked.insert((payout, ev, confirms_on), self.answers.len() - 1);
+        self.answers.len() - 1
+    }
+
+    fn think(&mut self, number: u16, ev: Ev, confirms_on: bool) -> Vec<Follows> {
+        let mut found: Vec<Follows> = vec![];
+        if let Some(follows) = self.without_asking(number, ev) {
+            return vec![follows];
+        }
+        let payout = self.payouts[usize::from(number)].clone();
+        let event = self.event(&payout, ev);
+        // As the engine does: what the rules need is read only if they may be asked.
+        let judged = needs_verdict(&payout, &event);
+        let totals: &[Option<i64>] = if judged { &[Some(0), None, Some(CAP)] } else { &[None] };
+        for waited in WAITED {
+            for today in totals {
+                let follows = self.follow(&payout, &event, (waited, *today, judged && confirms_on));
+                let same =
+                    |known: &&mut Follows| **known == Follows { waited: known.waited, ..follows.clone() };
+                match found.iter_mut().find(same) {
+                    Some(known) => known.waited |= follows.waited,
+                    None => found.push(follows),
+                }
+            }
+        }
+        found
+    }
+
+    fn follow(
+        &mut self,
+        payout: &Payout,
+        event: &Event,
+        (waited, recipient_today, confirms_on): (Duration, Option<i64>, bool),
+    ) -> Follows {
+        let now: OffsetDateTime = EPOCH + waited;
+        let mut payout = payout.clone();
+        if self.has(Bug::SinceReset) {
+            payout.since = now - WAITED[0];
+        }
+        let (policy, rules) = (self.policy.clone(), self.rules.clone());
+        let world = World { now, policy: &policy, rules: &rules, recipient_today, confirms_on };
+        let seen = World { confirms_on: confirms_on || self.has(Bug::SwitchIgnored), ..world.clone() };
+        let decision = mutant::decide(self.bug, &payout, event, &seen);
+        let broken = mutant::judge(&payout, event, &world, &decision);
+        let mut follows = self.carry_out(payout, decision, now);
+        follows.waited = waited > WAITED[0];
+        follows.broken = follows.broken.or(broken);
+        follows
+    }
+
+    /// As `engine::write` does.
+    fn carry_out(&mut self, before: Payout, decision: Decision, now: OffsetDateTime) -> Follows {
+        let polling = self.policy.polling.clone();
+        let mut follows = self.stays(before.clone());
+        let (step, anomaly) = match decision {
+            Decision::Move(step) => (step, None),
+            Decision::Flag(anomaly, step) => (step, Some(anomaly)),
+            Decision::Absorb(reason) => {
+                follows.watched = polling.next(&before.state, before.since, now).is_some();
+                if self.has(Bug::NextCheckLost) && reason == payoutd::domain::decide::Reason::NothingNew {
+                    follows.watched = false;
+                }
+                follows.why = format!("absorbed: {reason:?}");
+                return follows;
+            }
+            Decision::Schedule(calls) => {
+                follows.watched = polling.next(&before.state, before.since, now).is_some();
+                follows.wants = self.wanted(&calls);
+                follows.why = format!("scheduled: {calls:?}");
+                return follows;
+            }
+            Decision::Refuse(refusal) => {
+                if self.has(Bug::CancelAnyway) {
+                    follows.wants = mask(&[EffectKind::Cancel]);
+                }
+                follows.why = format!("refused: {refusal:?}").split('(').next().unwrap().to_owned();
+                return follows;
+            }
+        };
+        self.step(before, step, anomaly, now)
+    }
+
+    fn step(&mut self, before: Payout, step: Step, anomaly: Option<Anomaly>, now: OffsetDateTime) -> Follows {
+        let mut payout = before;
+        let watched = self.policy.polling.next(&step.to, now, now).is_some();
+        let why =
+            format!("{:?}{}", step.why, anomaly.map_or(String::new(), |anomaly| format!(", {anomaly:?}")));
+        payout.state = step.to;
+        if !self.has(Bug::AnomalyForgotten) {
+            payout.anomaly = payout.anomaly.or(anomaly);
+        }
+        let unpermitted = self.number(payout.clone());
+        let ours = payout.state.session().and_then(slot);
+        let given = step.permit.as_ref().map(|permit| (permit.kind, ours));
+        let second = payout.permit.is_some() && step.permit.is_some();
+        if let Some(permit) = step.permit.filter(|_| !self.has(Bug::PermitForgotten)) {
+            payout.permit = Some(permit);
+        }
+        let mut voids = if self.has(Bug::VoidsIgnored) { [false; 5] } else { mask(&step.voids) };
+        voids[place(EffectKind::StartPayout)] &= !self.has(Bug::StartStays);
+        Follows {
+            to: self.number(payout),
+            unpermitted,
+            wants: self.wanted(&step.effects),
+            voids,
+            permit: given,
+            watched,
+            waited: true,
+            broken: second.then_some("a second permit"),
+            why,
+        }
+    }
+
+    fn stays(&mut self, payout: Payout) -> Follows {
+        let to = self.number(payout);
+        Follows {
+            to,
+            unpermitted: to,
+            wants: [false; 5],
+            voids: [false; 5],
+            permit: None,
+            watched: !self.facts[usize::from(to)].is_final,
+            waited: true,
+            broken: None,
+            why: String::new(),
+        }
+    }
+
+    fn wanted(&self, calls: &[EffectKind]) -> [bool; 5] {
+        let mut wants = mask(calls);
+        if self.has(Bug::StatusNeverRead) {
+            wants[place(EffectKind::ReadStatus)] = false;
+        }
+        wants
+    }
+
+    /// An engine that does not ask the decisions at all.
+    fn without_asking(&mut self, number: u16, ev: Ev) -> Option<Follows> {
+        let Ev::Answered(kind, Answer::Unknown) = ev else { return None };
+        let payout = self.payouts[usize::from(number)].clone();
+        let session = payout.state.session().cloned()?;
+        let (to, wants) = match kind {
+            EffectKind::StartPayout if self.has(Bug::ResendAfterTimeout) => {
+                (payout.state.clone(), mask(&[EffectKind::StartPayout]))
+            }
+            EffectKind::StartPayout if self.has(Bug::NewSessionOnUnknown) => {
+                matches!(payout.state, State::Starting { .. })
+                    .then(|| (State::Accepted, mask(&[EffectKind::CreateSession])))?
+            }
+            EffectKind::Confirm if self.has(Bug::UnknownMeansFailed) => {
+                (State::Failed { session, code: "unknown".to_owned() }, [false; 5])
+            }
+            EffectKind::CreateSession
+            | EffectKind::StartPayout
+            | EffectKind::Confirm
+            | EffectKind::Cancel
+            | EffectKind::ReadStatus => return None,
+        };
+        let follows = self.stays(Payout { state: to, ..payout });
+        Some(Follows { wants, why: "not asked".to_owned(), ..follows })
+    }
+}
+
+fn mask(calls: &[EffectKind]) -> [bool; 5] {
+    EffectKind::ALL.map(|kind| calls.contains(&kind))
+}
+
+fn facts(payout: &Payout) -> Facts {
+    let state = &payout.state;
+    let permit = payout.permit.as_ref().map(|permit: &Permit| permit.kind);
+    let flag = payout.anomaly.map_or(String::new(), |anomaly| format!(" flagged {anomaly:?}"));
+    Facts {
+        state: payoutd::store::payouts::state_name(state),
+        flag,
+        is_final: state.is_final(),
+        unpaid: state.is_unpaid(),
+        returned: matches!(state, State::Returned { .. }),
+        flagged: payout.anomaly.is_some(),
+        ours: state.session().and_then(slot),
+        permit,
+    }
+}

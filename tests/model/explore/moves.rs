@@ -1,0 +1,285 @@
+//! Everything that can happen at one moment of the explored world: two workers, Pike, the network, the
+//! callers, the clock. What is free always may happen; what is a fault is counted.
+
+use super::{
+    desk::{Desk, Ev},
+    partner::{Partner, Reading, Reply, picture},
+    point::{Answer, Phase, Picture, Point, Row, Slot, TOLD, Worker},
+    wire,
+};
+use crate::{bug::Bug, mutant::Broken};
+use payoutd::domain::{effect::EffectKind, permit::PermitKind};
+
+/// What a step is called.
+#[derive(Clone, Copy, Debug)]
+pub struct Label {
+    pub text: &'static str,
+    pub kind: Option<EffectKind>,
+    pub answer: Option<Answer>,
+    /// Where the desk's answer is.
+    pub follows: Option<(usize, usize)>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct Next {
+    pub to: Point,
+    pub label: Label,
+    /// It happens by itself when nothing goes wrong any more and no webhook and no caller comes.
+    pub calm: bool,
+    pub broken: Option<Broken>,
+}
+
+#[derive(Debug)]
+pub struct Moves {
+    pub desk: Desk,
+    pub reading: Reading,
+    pub partner: Partner,
+    /// Moments that cannot differ are taken as one.
+    pub alike: bool,
+    bug: Option<Bug>,
+    pub replies: Vec<Reply>,
+}
+
+pub fn called(text: &'static str) -> Label {
+    Label { text, kind: None, answer: None, follows: None }
+}
+
+pub fn calling(text: &'static str, kind: EffectKind) -> Label {
+    Label { kind: Some(kind), ..called(text) }
+}
+
+impl Moves {
+    pub fn new(reading: Reading, bug: Option<Bug>) -> Self {
+        let desk = Desk::open(reading.resend, bug);
+        Self { desk, reading, partner: Partner { reading, bug }, alike: true, bug, replies: vec![] }
+    }
+
+    pub fn has(&self, bug: Bug) -> bool {
+        self.bug == Some(bug)
+    }
+
+    /// A payout as `engine::create` leaves it.
+    pub fn start(&self) -> Point {
+        let mut point = Point {
+            payout: 0,
+            rows: [Row::Absent; 5],
+            workers: [Worker::Idle; 2],
+            pike: Default::default(),
+            late: [[0; 2]; 3],
+            confirms_on: true,
+            watched: true,
+            key_used: false,
+            lied: false,
+            confirm_permits: [false; 2],
+            cancel_permit: false,
+        };
+        point.set(EffectKind::CreateSession, Row::Free);
+        point
+    }
+
+    fn ours(&self, point: &Point) -> Option<Slot> {
+        self.desk.facts[usize::from(point.payout)].ours
+    }
+
+    /// All free moves, or all faults.
+    pub fn all(&mut self, point: &Point, faults: bool, out: &mut Vec<Next>) {
+        out.clear();
+        for at in 0..2 {
+            match point.workers[at] {
+                Worker::Idle if !faults => self.claim(point, at, out),
+                Worker::Idle => {}
+                Worker::Busy { kind, session, phase: Phase::Sending, current } => {
+                    self.send(point, at, (kind, session), faults, out);
+                    if faults {
+                        self.lose(point, at, (kind, session, current), out);
+                    }
+                }
+                Worker::Busy { kind, phase: Phase::Answered(answer), current, .. } if !faults => {
+                    self.record(point, at, (kind, answer, current), out);
+                }
+                Worker::Busy { kind, phase: Phase::Answered(_), current, .. } => {
+                    self.die(point, at, (kind, current), out);
+                    if current && self.has(Bug::ClosedFirst) {
+                        let mut to = *point;
+                        to.workers[at] = Worker::Idle;
+                        to.remove(kind);
+                        self.push(out, to, calling("an effect is closed; the worker dies", kind), false);
+                    }
+                }
+            }
+        }
+        for at in 0..point.pike.len() {
+            let mut reached = vec![];
+            self.partner.proceed(point, at, faults, |to| reached.push(to));
+            for to in reached {
+                self.push(
+                    out,
+                    to,
+                    called(if faults { wire::LIE } else { "Pike goes on by itself" }),
+                    !faults,
+                );
+            }
+        }
+        if !faults {
+            self.late(point, out);
+            self.news(point, out);
+        }
+    }
+
+    pub fn push(&self, out: &mut Vec<Next>, to: Point, label: Label, calm: bool) {
+        out.push(Next { to: self.tidied(to), label, calm, broken: None });
+    }
+
+    /// A worker takes the lease of an effect that may run.
+    fn claim(&self, point: &Point, at: usize, out: &mut Vec<Next>) {
+        // The other one would do the same.
+        if at > 0 && point.workers[0] == Worker::Idle {
+            return;
+        }
+        let facts = &self.desk.facts[usize::from(point.payout)];
+        for kind in EffectKind::ALL {
+            let free = match point.row(kind) {
+                Row::Absent => false,
+                Row::Free => true,
+                Row::Lapsed => !self.has(Bug::LapsedForgotten),
+                Row::Held => self.has(Bug::LeaseIgnored),
+            };
+            let off = kind == EffectKind::Confirm && !point.confirms_on;
+            if !free || (off && !self.has(Bug::SwitchNotAsked)) {
+                continue;
+            }
+            let blind = kind == EffectKind::StartPayout && self.has(Bug::ResendAfterCrash);
+            let interrupted = point.row(kind) == Row::Lapsed && !kind.repeatable() && !blind;
+            let phase = if interrupted { Phase::Answered(Answer::Unknown) } else { Phase::Sending };
+            let mut to = *point;
+            to.raise_fence(kind);
+            to.set(kind, Row::Held);
+            to.workers[at] = Worker::Busy { kind, session: facts.ours, current: true, phase };
+            let text = if interrupted { "claimed as interrupted:" } else { "a worker claims" };
+            self.push(out, to, calling(text, kind), true);
+            let start = kind == EffectKind::StartPayout;
+            let broken = [
+                (off, "a confirm was claimed against the switch"),
+                (facts.is_final && kind != EffectKind::ReadStatus, "a call about a final payout"),
+                (start && facts.permit.is_some(), "a start after the decision about the money"),
+            ];
+            let broken = broken.into_iter().find_map(|(broken, what)| broken.then_some(what));
+            out.last_mut().unwrap().broken = broken;
+        }
+    }
+
+    fn record(
+        &mut self,
+        point: &Point,
+        at: usize,
+        (kind, answer, current): (EffectKind, Answer, bool),
+        out: &mut Vec<Next>,
+    ) {
+        let mut to = *point;
+        to.workers[at] = Worker::Idle;
+        if !current && !self.has(Bug::FenceDropped) {
+            return self.push(out, to, calling("superseded:", kind), true);
+        }
+        if current {
+            to.remove(kind);
+        }
+        let label = Label { answer: Some(answer), ..calling("recorded:", kind) };
+        let first = out.len();
+        self.decide(&to, Ev::Answered(kind, answer), label, true, out);
+        for next in &mut out[first..] {
+            let broken = (!current).then_some("an outcome was recorded by who did not hold the effect");
+            next.broken = next.broken.or(broken);
+        }
+    }
+
+    /// Everything that comes to us unasked.
+    fn news(&mut self, point: &Point, out: &mut Vec<Next>) {
+        if point.watched {
+            self.decide(point, Ev::Due, called("due"), true, out);
+        }
+        let ours = self.ours(point);
+        for slot in Slot::OURS {
+            let session = point.pike[slot.at().unwrap()];
+            let told = TOLD.into_iter().filter(|shown| session.has_told(*shown));
+            for seen in told.map(|shown| Picture { shown, ..picture(session, slot) }) {
+                // As the inbox does: only what is about our session finds the payout.
+                if ours == Some(slot) || (self.has(Bug::ForeignAccepted) && ours.is_some()) {
+                    let label = Label { answer: Some(Answer::Shows(seen)), ..called("webhook") };
+                    self.decide(point, Ev::Webhook(seen), label, false, out);
+                }
+            }
+        }
+        if self.has(Bug::ForeignAccepted) && ours.is_some() {
+            let shown = super::point::Shown::Paid;
+            let seen = Picture { session: Slot::Foreign, shown, several: false, other_amount: false };
+            let label = called("a webhook about somebody else");
+            self.decide(point, Ev::Webhook(seen), label, false, out);
+        }
+        let commands = [
+            (Ev::Cancel, "command: cancel"),
+            (Ev::Approve { own: false }, "command: approve"),
+            (Ev::Approve { own: true }, "command: approve, by its creator"),
+            (Ev::Reject, "command: reject"),
+        ];
+        for (ev, text) in commands {
+            self.decide(point, ev, called(text), false, out);
+        }
+        let to = Point { confirms_on: !point.confirms_on, ..*point };
+        self.push(out, to, called("the switch is thrown"), false);
+    }
+
+    /// The engine's transaction.
+    fn decide(&mut self, point: &Point, ev: Ev, label: Label, calm: bool, out: &mut Vec<Next>) {
+        let asked = self.desk.ask(point.payout, ev, point.confirms_on);
+        for at in 0..self.desk.answers[asked].len() {
+            let follows = &self.desk.answers[asked][at];
+            let label = Label { follows: Some((asked, at)), ..label };
+            let mut to = Point { payout: follows.to, watched: follows.watched, ..*point };
+            for (place, kind) in EffectKind::ALL.into_iter().enumerate() {
+                if follows.voids[place] {
+                    to.remove(kind);
+                }
+            }
+            let torn = to;
+            for (place, kind) in EffectKind::ALL.into_iter().enumerate() {
+                if follows.wants[place] && to.row(kind) == Row::Absent {
+                    to.set(kind, Row::Free);
+                }
+            }
+            let unpermitted = Point { payout: follows.unpermitted, ..to };
+            let mut broken = follows.broken;
+            match follows.permit {
+                None => {}
+                Some(_) if point.cancel_permit || point.confirm_permits.contains(&true) => {
+                    broken = broken.or(Some("a second permit"));
+                }
+                Some((PermitKind::Cancel, _)) => to.cancel_permit = true,
+                Some((PermitKind::Confirm, slot)) => {
+                    if let Some(at) = slot.and_then(Slot::at) {
+                        to.confirm_permits[at] = true;
+                    }
+                }
+            }
+            let (waited, wants, permit) = (follows.waited, follows.wants != [false; 5], follows.permit);
+            // A command refused, a webhook that is no news: most are.
+            if to == *point && broken.is_none() && !matches!(ev, Ev::Answered(..)) {
+                continue;
+            }
+            self.push(out, to, label, calm && waited);
+            out.last_mut().unwrap().broken = broken;
+            if wants && self.has(Bug::EffectsLater) {
+                let to =
+                    Point { cancel_permit: to.cancel_permit, confirm_permits: to.confirm_permits, ..torn };
+                self.push(out, to, Label { text: "torn: the effects are never written,", ..label }, false);
+            }
+            if permit.is_some() && self.has(Bug::PermitLater) {
+                self.push(
+                    out,
+                    unpermitted,
+                    Label { text: "torn: the permit is never written,", ..label },
+                    false,
+                );
+            }
+        }
+    }
+}
