@@ -75,6 +75,7 @@ bugs! {
     Decision {
         ConfirmUnpermitted: "a confirm is asked for, and no permit is given with it",
         BoundElsewhere: "a permit is bound to another session than the one that waits",
+        HoldNeverEnds: "a hold that nobody answers goes on for ever",
         ExpiryConfirms: "a hold that nobody answered is confirmed",
         RejectedConfirms: "a rejection is taken for an approval",
         RejectionSendsConfirm: "a rejection is recorded, and the confirm is sent",
@@ -86,6 +87,7 @@ bugs! {
         StartRefusedFails: "a refused start fails the payout and leaves its session open",
         EmptyFails: "an unknown start whose session is still empty counts as failed",
         StartNotClosed: "an unknown start that does not show is watched for ever",
+        ConfirmNotRepeated: "a confirm whose answer was lost is not sent again",
         CancelNotRepeated: "a cancel whose answer was lost is not sent again",
         AcceptedIsPaid: "a confirm that was taken counts as paid",
         ErrorFails: "a session in error fails the payout",

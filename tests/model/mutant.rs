@@ -75,6 +75,9 @@ fn wrong_permit(bug: Bug, payout: &Payout, world: &World<'_>, right: Decision) -
             let permit = Permit { kind: PermitKind::Confirm, bound_to: [0; 32] };
             Decision::Move(Step { permit: Some(permit), ..step })
         }
+        (Bug::HoldNeverEnds, Decision::Move(step)) if step.why == Reason::HoldExpired => {
+            Decision::Schedule(vec![EffectKind::ReadStatus])
+        }
         (Bug::ExpiryConfirms, Decision::Move(step)) if step.why == Reason::HoldExpired => {
             wrong_word(PermitKind::Confirm, confirming(), payout, world)
         }
@@ -116,6 +119,9 @@ fn wrong_end(bug: Bug, payout: &Payout, session: &SessionId, right: Decision) ->
             Decision::Move(wrong_step(failed(), step.why))
         }
         (Bug::StartNotClosed, Decision::Move(step)) if step.why == Reason::StartUnresolved => {
+            Decision::Absorb(Reason::NothingNew)
+        }
+        (Bug::ConfirmNotRepeated, Decision::Move(step)) if step.why == Reason::ConfirmResent => {
             Decision::Absorb(Reason::NothingNew)
         }
         (Bug::CancelNotRepeated, Decision::Move(step)) if step.why == Reason::CancelResent => {

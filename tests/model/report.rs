@@ -64,7 +64,8 @@ Promises: at most one payout alive and one paid at Pike (O1, O2); a confirm reac
 permit for that very session and order, and after Pike asked (O3); never after the payout was forbidden,
 and none is permitted or claimed against the switch (O4); one permit; no final status that Pike
 contradicts, unless Pike lied, and then it is flagged; no alarm unless somebody lied; and from
-everywhere a final or flagged payout can be reached without a fault, a webhook or a caller.
+everywhere a final or flagged payout can be reached without a fault, a webhook or a caller, and before
+Pike gives up waiting.
 
 **Not covered**: more than one payout (limits per recipient are an input that varies), the SQL behind
 the contract, the wire formats, a network that doubles a start at a Pike that both adds payouts and

@@ -4,7 +4,7 @@
 use super::{
     desk::{Desk, Ev},
     partner::{Partner, Reading, Reply, picture},
-    point::{Answer, Phase, Picture, Point, Row, Slot, TOLD, Worker},
+    point::{Answer, Phase, Picture, Point, Row, Slot, Stage, TOLD, Worker},
     wire,
 };
 use crate::{bug::Bug, mutant::Broken};
@@ -24,7 +24,8 @@ pub struct Label {
 pub struct Next {
     pub to: Point,
     pub label: Label,
-    /// It happens by itself when nothing goes wrong any more and no webhook and no caller comes.
+    /// It happens when nothing goes wrong any more, although no webhook and no caller comes and Pike's
+    /// patience has no end.
     pub calm: bool,
     pub broken: Option<Broken>,
 }
@@ -111,13 +112,11 @@ impl Moves {
         for at in 0..point.pike.len() {
             let mut reached = vec![];
             self.partner.proceed(point, at, faults, |to| reached.push(to));
+            // That Pike gives up waiting for our word is no excuse for never giving it.
+            let calm = !faults && point.pike[at].stage != Stage::Awaiting;
+            let label = called(if faults { wire::LIE } else { "Pike goes on by itself" });
             for to in reached {
-                self.push(
-                    out,
-                    to,
-                    called(if faults { wire::LIE } else { "Pike goes on by itself" }),
-                    !faults,
-                );
+                self.push(out, to, label, calm);
             }
         }
         if !faults {
@@ -225,7 +224,7 @@ impl Moves {
             self.decide(point, ev, called(text), false, out);
         }
         let to = Point { confirms_on: !point.confirms_on, ..*point };
-        self.push(out, to, called("the switch is thrown"), false);
+        self.push(out, to, called("the switch is thrown"), to.confirms_on);
     }
 
     /// The engine's transaction.
