@@ -49,7 +49,7 @@ fn lenient(payout: &Payout, event: &Event, world: &World<'_>) -> Decision {
 /// A step that nobody but a mistake takes.
 fn wrong_step(to: State, why: Reason) -> Step {
     let voids = if to.is_final() { EffectKind::ALL.to_vec() } else { vec![] };
-    Step { to, why, effects: vec![], voids, permit: None, verdict: None, facts: None }
+    Step { to, why, effects: vec![], voids, permit: None, verdict: None, clears_flag: false, facts: None }
 }
 
 fn wrong_word(kind: PermitKind, to: State, payout: &Payout, world: &World<'_>) -> Decision {
@@ -182,7 +182,8 @@ fn unfounded(payout: &Payout, event: &Event, world: &World<'_>, step: &Step) -> 
         }
         Event::Command(Command::Approve { .. }) => true,
         Event::Observed(_) if report(event).is_some_and(|report| report.awaits_confirm) => false,
-        Event::Command(Command::Cancel { .. } | Command::Reject { .. }) | Event::Observed(_) => {
+        Event::Command(Command::Cancel { .. } | Command::Reject { .. } | Command::ClearFlag { .. })
+        | Event::Observed(_) => {
             return Some("a confirm permitted by neither the rules nor a person");
         }
     };
@@ -212,7 +213,8 @@ fn report(event: &Event) -> Option<&SessionReport> {
         Event::Observed(
             Observation::Reported(report) | Observation::Answered { outcome: Outcome::Accepted(report), .. },
         ) => Some(report),
-        Event::Observed(Observation::Answered { .. } | Observation::Due) | Event::Command(_) => None,
+        Event::Observed(Observation::Answered { .. } | Observation::Due | Observation::Withheld(_))
+        | Event::Command(_) => None,
     }
 }
 
