@@ -4,7 +4,7 @@ use super::{Applied, Cause, Core, EngineError, Envelope, write::Writes};
 use crate::{
     domain::{
         decide::{self, Decision, Refusal, World},
-        event::{Command, Event},
+        event::{Command, Event, Observation},
         id::{PayoutId, ProjectId},
         money::Currency,
         payout::Alarm,
@@ -81,6 +81,7 @@ impl Core {
                 None => Applied::NoSuchPayout,
                 Some(stored) if foreign(envelope, stored) => Applied::NoSuchPayout,
                 Some(stored) if !ours.take(envelope, stored) => Applied::Superseded,
+                Some(_) if overtaken(envelope, &writes) => Applied::Superseded,
                 Some(stored) => self.step(stored, envelope, &mut facts, now, &mut writes),
             });
         }
@@ -188,6 +189,16 @@ fn foreign(envelope: &Envelope, stored: &Stored) -> bool {
             ),
         ) => *project != stored.payout.project,
         (Cause::Command(_) | Cause::Effect(_) | Cause::Inbox(_) | Cause::Due(_), _) => false,
+    }
+}
+
+/// An answer to a call that an earlier event of the same batch made unwanted. In a batch of its own it would
+/// have lost its claim.
+fn overtaken(envelope: &Envelope, writes: &Writes<'_>) -> bool {
+    match &envelope.event {
+        Event::Observed(Observation::Answered { call, .. }) => writes.has_voided(envelope.payout, *call),
+        Event::Observed(Observation::Reported(_) | Observation::Due | Observation::Withheld(_))
+        | Event::Command(_) => false,
     }
 }
 

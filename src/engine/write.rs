@@ -261,6 +261,11 @@ impl<'a> Writes<'a> {
         notifications::insert(tx, &self.notifications).await
     }
 
+    /// Whether a call of this kind was voided before, in this very batch: its answer comes too late.
+    pub(super) fn has_voided(&self, id: PayoutId, call: EffectKind) -> bool {
+        self.voids.contains(&(id, call))
+    }
+
     pub(super) fn has_effects(&self) -> bool {
         !self.effects.is_empty()
     }

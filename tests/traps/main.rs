@@ -12,6 +12,7 @@ mod create;
 mod deliveries;
 mod egress;
 mod interrupted;
+mod old_reads;
 mod peer;
 mod poison;
 mod retries;

@@ -98,19 +98,20 @@ fn declined(payout: &Payout, call: EffectKind, code: &str, world: &World<'_>) ->
     }
 }
 
-/// Nobody knows whether it happened: the due check asks Pike. Creating and reading are simply due again.
+/// Nobody knows whether it happened: the due check asks Pike. Creating and reading are simply due again. A read
+/// that is under way may have been answered before our word arrived, so it is no answer to that question.
 fn unknown(payout: &Payout, call: EffectKind) -> Decision {
     match (call, &payout.state) {
         (EffectKind::StartPayout, State::Starting { session }) => {
             Decision::Move(Step::to(State::StartUnknown { session: session.clone() }, Reason::StartUnknown))
         }
-        (EffectKind::Confirm, State::Confirming { session }) => Decision::Move(Step::to(
-            State::ConfirmUnknown { session: session.clone() },
-            Reason::ConfirmUnknown,
-        )),
+        (EffectKind::Confirm, State::Confirming { session }) => {
+            let to = State::ConfirmUnknown { session: session.clone() };
+            Decision::Move(Step::to(to, Reason::ConfirmUnknown).void(EffectKind::ReadStatus))
+        }
         (EffectKind::Cancel, State::Cancelling { session, cause }) => {
             let to = State::CancelUnknown { session: session.clone(), cause: cause.clone() };
-            Decision::Move(Step::to(to, Reason::CancelUnknown))
+            Decision::Move(Step::to(to, Reason::CancelUnknown).void(EffectKind::ReadStatus))
         }
         (EffectKind::CreateSession | EffectKind::ReadStatus, _) => Decision::Schedule(vec![]),
         (EffectKind::StartPayout | EffectKind::Confirm | EffectKind::Cancel, _) => {

@@ -17,7 +17,10 @@ pub(super) fn decide(payout: &Payout, report: &SessionReport, source: Source, wo
         Shows::Returned => returned(payout, &report.session),
         Shows::NotPaid { code } => not_paid(payout, &report.session, code),
         Shows::SessionError => session_error(payout, &report.session),
-        Shows::Wrong { anomaly, awaits_confirm } => wrong(payout, anomaly, awaits_confirm, world),
+        Shows::Wrong { anomaly, awaits_confirm } => {
+            let present = source == Source::Answer;
+            wrong(payout, anomaly, awaits_confirm, present, world)
+        }
         Shows::Unreadable => Decision::Absorb(Reason::Unreadable),
     }
 }
@@ -97,9 +100,15 @@ fn awaits_confirm(payout: &Payout, report: &SessionReport, source: Source, world
         State::OnHold { session, cause: HoldCause::Switch, .. } if world.confirms_on => {
             judge(payout, session, report, world)
         }
-        // A webhook that waited to be delivered may show the time before the error: ask for the present.
-        State::Unknown { .. } if source == Source::Webhook => {
+        // A webhook that waited to be delivered shows the time before the error, or before our word: ask for
+        // the present.
+        State::Unknown { .. } | State::ConfirmUnknown { .. } | State::CancelUnknown { .. }
+            if source == Source::Webhook =>
+        {
             Decision::Schedule(vec![EffectKind::ReadStatus])
+        }
+        State::Settling { .. } | State::CancelSent { .. } if source == Source::Webhook => {
+            Decision::Absorb(Reason::Stale)
         }
         State::Unknown { session, cause } => {
             after_session_error(payout, session, cause.as_ref(), report, world)
@@ -257,7 +266,13 @@ fn session_error(payout: &Payout, session: &SessionId) -> Decision {
 }
 
 /// Pike shows something that is not what we asked for. If it still waits for our word the word is no.
-fn wrong(payout: &Payout, anomaly: Anomaly, awaits_confirm: bool, world: &World<'_>) -> Decision {
+fn wrong(
+    payout: &Payout,
+    anomaly: Anomaly,
+    awaits_confirm: bool,
+    present: bool,
+    world: &World<'_>,
+) -> Decision {
     let stay = Step::to(payout.state.clone(), Reason::Contradicted);
     if payout.state.is_final() {
         return flag_once(payout, anomaly, stay);
@@ -268,6 +283,7 @@ fn wrong(payout: &Payout, anomaly: Anomaly, awaits_confirm: bool, world: &World<
     }
     if let State::CancelUnknown { session, cause } = &payout.state
         && awaits_confirm
+        && present
     {
         return resend_cancel(session, cause);
     }

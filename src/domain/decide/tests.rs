@@ -234,7 +234,8 @@ fn a_permit_is_bound_to_what_was_decided_about() {
 #[test]
 fn a_confirm_under_other_rules_is_decided_again() {
     let payout = payout_in(State::ConfirmUnknown { session: session() });
-    let event = Event::Observed(Observation::Reported(awaits_confirm()));
+    let outcome = Outcome::Accepted(awaits_confirm());
+    let event = Event::Observed(Observation::Answered { call: EffectKind::ReadStatus, outcome });
     assert!(needs_verdict(&payout, &event));
     let policy = policy();
     let decided = |rules: &RuleSet, confirms_on| {
@@ -252,7 +253,7 @@ fn a_confirm_under_other_rules_is_decided_again() {
     assert_eq!(again.effects, [EffectKind::Confirm]);
     assert_eq!(again.permit, Some(Permit::bind(PermitKind::Confirm, &payout, &session(), "other")));
     assert!(again.verdict.is_some());
-    assert_eq!(decided(&other, false), Decision::Absorb(Reason::NothingNew), "the switch is off");
+    assert_eq!(decided(&other, false), Decision::Schedule(vec![]), "the switch is off");
     let forbids = RuleSet { amounts: Default::default(), ..other };
     let Decision::Flag(Anomaly::PermitOutdated, stay) = decided(&forbids, true) else { panic!() };
     assert!(
@@ -275,5 +276,26 @@ fn a_flag_is_taken_off_once_and_what_is_open_is_asked_about() {
         assert_eq!(step.effects.contains(&EffectKind::ReadStatus), asks);
         payout.anomaly = None;
         assert_eq!(later(&payout, &clear), Decision::Refuse(Refusal::NotFlagged));
+    }
+}
+
+/// A webhook was made before our word was said, however late it comes.
+#[test]
+fn a_word_is_said_again_only_after_a_look_at_the_present() {
+    let cause = CancelCause::Requested;
+    let states = [
+        State::ConfirmUnknown { session: session() },
+        State::CancelUnknown { session: session(), cause: cause.clone() },
+        State::Settling { session: session() },
+        State::CancelSent { session: session(), cause },
+    ];
+    for payout in states.map(payout_in) {
+        let late = later(&payout, &seen(awaits_confirm()));
+        let read = Decision::Schedule(vec![EffectKind::ReadStatus]);
+        assert!(late == read || late == Decision::Absorb(Reason::Stale), "{late:?}");
+        let outcome = Outcome::Accepted(awaits_confirm());
+        let answer = Event::Observed(Observation::Answered { call: EffectKind::ReadStatus, outcome });
+        let Decision::Move(step) = later(&payout, &answer) else { panic!("{payout:?}") };
+        assert_eq!(step.effects.len(), 1, "the word again: {step:?}");
     }
 }
