@@ -1,12 +1,14 @@
-//! The 360 cases of layer L5: six calls, twelve faults, five places. Each case has a payout of its own, all of
-//! them run at the same time in one world, and each has to prove that its fault struck.
+//! The 360 cases of layer L5: six calls, twelve faults, five places. Each case has a payout of its own, all
+//! of them run at the same time in one world, and each has to prove that its fault struck.
 
 use crate::{
     fault::{Call, Case, Fault},
     oracle::{self, Payouts},
     scene::{Scene, Setup},
     seed::{self, chance},
-    support::{rest::order, until},
+    support::rest::order,
+    support::until,
+    traffic::create,
     wire::{Plan, marked},
 };
 use futures_util::{StreamExt, stream};
@@ -47,8 +49,8 @@ async fn whatever_fails_on_the_way_is_paid_once() {
     }
 }
 
-/// The network delivers a call twice, which nobody can tell from a second one of ours. So Pike must be the one
-/// that refuses a second start, as it is assumed to (ADR 3).
+/// The network delivers a call twice, which nobody can tell from a second one of ours. So Pike must be the
+/// one that refuses a second start, as it is assumed to (ADR 3).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_delivered_twice_is_paid_once() {
     for round in 0..rounds() {
@@ -76,7 +78,7 @@ async fn run(setup: Setup, wanted: impl Fn(&Case) -> bool, expected: usize) {
     let api = scene.caller();
     let ask = |(mark, case): (usize, &Case)| {
         let (api, token) = (api.clone(), marked(token(case.call), mark));
-        async move { api.create(&order(&token)).await }
+        async move { create(&api, &order(&token)).await }
     };
     // Collected, because a stream cannot borrow from this function's own loop.
     let asked: Vec<_> = cases.iter().enumerate().map(ask).collect();
@@ -84,7 +86,7 @@ async fn run(setup: Setup, wanted: impl Fn(&Case) -> bool, expected: usize) {
     oracle::settle(&scene).await;
     let payouts = oracle::judge(&scene, &ids).await;
     all_struck(&scene, &cases);
-    ended_as_they_should(&cases, &ids, &payouts);
+    ended_as_they_should(&scene, &cases, &ids, &payouts);
     report(&scene, &payouts, begun);
     scene.close().await;
 }
@@ -109,7 +111,8 @@ fn all_struck(scene: &Scene, cases: &[Case]) {
 }
 
 /// Only a start that was lost may end a good payout, and only a forbidden one may be cancelled.
-fn ended_as_they_should(cases: &[Case], ids: &[String], payouts: &Payouts) {
+fn ended_as_they_should(scene: &Scene, cases: &[Case], ids: &[String], payouts: &Payouts) {
+    let log = scene.wire.log();
     for (case, id) in cases.iter().zip(ids) {
         let payout = &payouts[id];
         let status = payout["status"].as_str().unwrap();
@@ -118,7 +121,9 @@ fn ended_as_they_should(cases: &[Case], ids: &[String], payouts: &Payouts) {
             Call::Start => &["succeeded", "failed"],
             Call::Cancel => &["cancelled"],
         };
-        assert!(allowed.contains(&status), "{case}: {payout}");
+        let session = payout["provider"]["session_id"].as_str().unwrap();
+        let seen = oracle::of_session(&log, session);
+        assert!(allowed.contains(&status), "{case}: {payout}\n{seen:#?}");
         if status == "failed" {
             assert_eq!(payout["error"]["code"], "start_unresolved", "{case}: {payout}");
         }
@@ -148,7 +153,7 @@ async fn what_is_refused_is_sent_later() {
     let api = scene.caller();
     // Each payout is held by what comes just before its call.
     scene.wire.plan(0, Plan::Hold(Call::Create));
-    let mut ids = vec![api.create(&order(&marked("tok_success", 0))).await];
+    let mut ids = vec![create(&api, &order(&marked("tok_success", 0))).await];
     scene.wire.held(1).await;
     for (mark, token, before) in [
         (1, "tok_success", Call::Webhook),
@@ -156,11 +161,11 @@ async fn what_is_refused_is_sent_later() {
         (3, "tok_no_webhooks", Call::Start),
     ] {
         scene.wire.plan(mark, Plan::Hold(before));
-        ids.push(api.create(&order(&marked(token, mark))).await);
+        ids.push(create(&api, &order(&marked(token, mark))).await);
     }
     scene.wire.held(4).await;
     scene.pike.refuse().await;
-    ids.push(api.create(&order("tok_success")).await);
+    ids.push(create(&api, &order("tok_success")).await);
     scene.wire.release();
     for kind in ["create_session", "start_payout", "confirm", "cancel", "read_status"] {
         let refused = || async {
@@ -176,7 +181,7 @@ async fn what_is_refused_is_sent_later() {
     // And the sixth: Pike finds nobody to tell.
     scene.hooks.refuse().await;
     let before = unreachable(&scene).await;
-    ids.push(api.create(&order("tok_success")).await);
+    ids.push(create(&api, &order("tok_success")).await);
     let refused = || async { (unreachable(&scene).await > before).then_some(()) };
     until("a webhook that reached nobody", refused).await;
     scene.hooks.accept().await;

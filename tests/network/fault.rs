@@ -1,4 +1,4 @@
-//! What can go wrong on the wire, where, and to which call: the table of layer L5. *Up* is the side of whoever
+//! What can go wrong on the wire, where, and to which call: the table of layer L5. *Up* is the side of who
 //! answers (for a call of ours Pike, for a webhook payoutd), *down* the side of whoever asks.
 
 use std::fmt;

@@ -1,6 +1,6 @@
-//! The line between payoutd and Pike, either way. A connection from whoever asks is paired with one to whoever
-//! answers; messages pass whole unless a fault strikes, and then from the fault's place on. Knows of HTTP only
-//! where a message ends.
+//! The line between payoutd and Pike, either way. A connection from whoever asks is paired with one to
+//! whoever answers; messages pass whole unless a fault strikes, and then from the fault's place on. Knows of
+//! HTTP only where a message ends.
 
 use crate::{
     fault::{Call, Case, Fault, Place},
@@ -21,9 +21,9 @@ const LATENCY: Range<u64> = 50..300;
 /// Between two pieces.
 const JITTER: Range<u64> = 0..40;
 /// Beyond every time-out, before or after payoutd has resolved what it does not know.
-const LATE: Range<u64> = 1_200..4_000;
+const LATE: Range<u64> = 2_300..5_000;
 /// A drop, and the time between two: a whole request takes longer than the time-out, half of one does not.
-const DROP: (usize, Duration) = (16, Duration::from_millis(25));
+const DROP: (usize, Duration) = (16, Duration::from_millis(45));
 
 /// The line; the wire says what is to happen on it.
 pub struct HttpLine(pub Arc<Wire>);

@@ -4,7 +4,7 @@
 use crate::{
     fault::Call,
     scene::Scene,
-    support::{ledger::Ledger, rest::Api, until_within},
+    support::{ledger::Ledger, rest::Api, until, until_within},
     wire::Seen,
 };
 use serde_json::Value;
@@ -54,7 +54,10 @@ pub async fn judge(scene: &Scene, acknowledged: &[String]) -> Payouts {
 pub async fn payouts(api: &Api) -> Payouts {
     let (mut all, mut cursor) = (BTreeMap::new(), String::new());
     loop {
-        let page = api.get(&format!("/v1/payouts?limit=200{cursor}")).await;
+        let path = format!("/v1/payouts?limit=200{cursor}");
+        // A crowded machine may say 503, and then it says so again until it does not.
+        let ask = || async { Some(api.get(&path).await).filter(|page| page.status != 503) };
+        let page = until("the list of payouts", ask).await;
         assert_eq!(page.status, 200, "{}", page.text);
         for payout in page.body["data"].as_array().unwrap() {
             all.insert(payout["id"].as_str().unwrap().to_owned(), payout.clone());
@@ -64,11 +67,21 @@ pub async fn payouts(api: &Api) -> Payouts {
     }
 }
 
+/// What was seen of a session, for whoever has to find out why.
+pub fn of_session<'a>(log: &'a [Seen], session: &str) -> Vec<&'a Seen> {
+    let is_of_it = |seen: &&Seen| match seen {
+        Seen::Sent(_, of) | Seen::Through(_, of) | Seen::Answered(_, of, ..) | Seen::Back(_, of) => {
+            of.as_deref() == Some(session)
+        }
+    };
+    log.iter().filter(is_of_it).collect()
+}
+
 fn number(line: &Value, name: &str) -> u64 {
     line[name].as_u64().unwrap()
 }
 
-/// O1, O2, O3, O7: started once, confirmed before it was paid, paid once, and called paid if and only if it was.
+/// O1, O2, O3, O7: started once, confirmed before it was paid, paid once, called paid if and only if it was.
 pub fn money_is_right(payouts: &Payouts, ledger: &Ledger) {
     let sessions = ledger.by_payout();
     let mut out = 0;
@@ -111,7 +124,8 @@ pub fn nothing_is_sent_blindly(log: &[Seen]) {
             }
             Seen::Sent(call @ (Call::Confirm | Call::Cancel), Some(session)) => {
                 let heard = said.insert((*call, session), false);
-                assert!(heard != Some(false), "{call:?} of {session} was sent again blindly");
+                let story = || of_session(log, session);
+                assert!(heard != Some(false), "{call:?} of {session} was sent again blindly: {:#?}", story());
             }
             Seen::Answered(Call::Status, Some(session), 200, _)
             | Seen::Through(Call::Webhook, Some(session)) => {

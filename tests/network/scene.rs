@@ -41,7 +41,7 @@ impl Setup {
             settle_delay: ms(5),
             slow_delay: ms(500),
             webhook_retry: [0, 100, 300, 700, 1_500, 3_000, 6_000].map(ms).to_vec(),
-            webhook_timeout: Duration::from_secs(1),
+            webhook_timeout: Duration::from_secs(2),
             ..Timing::default()
         };
         let settings = [
@@ -51,14 +51,14 @@ impl Setup {
             ("database.max_connections", "8"),
             ("log.level", "error"),
             ("pike.connect_timeout", "500ms"),
-            ("pike.total_timeout", "1s"),
+            ("pike.total_timeout", "2s"),
             ("pike.max_in_flight", "400"),
             ("pike.start_unresolved_after", "1s"),
             ("pike.stale_read_grace", "1s"),
             ("polling.first", "200ms"),
             ("polling.steady", "500ms"),
             ("polling.longest", "1s"),
-            ("effects.lease", "4s"),
+            ("effects.lease", "5s"),
             ("effects.idle_poll", "50ms"),
             ("effects.retry_first", "50ms"),
             ("effects.retry_longest", "200ms"),

@@ -1,6 +1,6 @@
-//! What is planned for the wires between payoutd and Pike, and what was seen on them. A payout is known by the
-//! mark in its token, and its session from the moment that a start names both. A create says nothing about
-//! whose it is, so the plans for creates go to the creates in their order.
+//! What is planned for the wires between payoutd and Pike, and what was seen on them. A payout is known by
+//! the mark in its token, and its session from the moment that a start names both. A create says nothing
+//! about whose it is, so the plans for creates go to the creates in their order.
 
 use crate::{
     fault::{Call, Case, Fault},
