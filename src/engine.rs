@@ -24,6 +24,7 @@ use crate::{
         effects::{self, EffectClaim},
         inbox::InboxClaim,
         payouts::{NewPayout, Stored},
+        retry,
         rules::{self, Switch},
     },
 };
@@ -214,13 +215,13 @@ impl Engine {
         let (core, scope) = (Arc::clone(&self.core), scope.to_owned());
         let (by, reason) = (by.to_owned(), reason.to_owned());
         // Detached: a caller who hangs up must not leave the transaction half way.
-        let task = tokio::spawn(async move {
+        let task = tokio::spawn(retry::bounded(async move {
             let mut tx = core.pool.begin().await?;
             rules::set_confirms(&mut tx, &scope, confirms, &by, &reason).await?;
             tx.commit().await?;
             tracing::warn!(scope, ?confirms, by, reason, "the switch for confirms was thrown");
             Ok(())
-        });
+        }));
         task.await.unwrap_or(Err(EngineError::Gone(Gone)))
     }
 }

@@ -5,7 +5,10 @@
 use super::{ApiState, codes::Code, problem::Problem};
 use crate::{
     domain::id::ProjectId,
-    store::{StoreError, api_keys::ApiKey},
+    store::{
+        api_keys::{self, ApiKey},
+        retry,
+    },
 };
 use axum::{
     extract::{FromRequestParts, Request, State},
@@ -143,9 +146,11 @@ pub(super) async fn require(
 
 async fn identify(state: &ApiState, headers: &HeaderMap) -> Result<Caller, Problem> {
     let presented = presented(headers).ok_or_else(unauthenticated)?;
-    let mut db = state.pool.acquire().await.map_err(StoreError::from)?;
-    let stored = crate::store::api_keys::find(&mut db, presented.id).await?;
-    drop(db);
+    let stored = retry::bounded(async {
+        let mut db = state.pool.acquire().await?;
+        api_keys::find(&mut db, presented.id).await
+    })
+    .await?;
     verify(stored, presented.secret)
         .filter(|caller| state.projects.contains(&caller.project))
         .ok_or_else(unauthenticated)

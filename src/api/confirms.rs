@@ -12,7 +12,10 @@ use super::{
 };
 use crate::{
     domain::id::ProjectId,
-    store::rules::{self, EVERYWHERE, Switch},
+    store::{
+        retry,
+        rules::{self, EVERYWHERE, Switch},
+    },
 };
 use axum::{
     Json,
@@ -77,8 +80,11 @@ fn check(wire: Wire) -> Result<(Switch, String), Problem> {
 }
 
 async fn show(state: &ApiState, project: &ProjectId) -> Result<Response, Problem> {
-    let mut db = state.pool.acquire().await?;
-    let switches = rules::confirm_switches(&mut db).await?;
+    let switches = retry::bounded(async {
+        let mut db = state.pool.acquire().await?;
+        rules::confirm_switches(&mut db).await
+    })
+    .await?;
     Ok(Json(view(&switches, project)).into_response())
 }
 

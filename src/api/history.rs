@@ -7,7 +7,7 @@ use crate::{
     store::{
         StoreError,
         history::{self, Told},
-        payouts,
+        payouts, retry,
         rules::{self, Recorded},
     },
 };
@@ -57,12 +57,15 @@ pub(super) async fn history(
     caller: Caller,
     Named(id): Named,
 ) -> Result<Response, Problem> {
-    let mut db = state.pool.acquire().await?;
-    payouts::get(&mut db, &caller.project, id).await?.ok_or_else(Problem::no_such_payout)?;
-    let told = history::of(&mut db, id, super::problem::shown(MOST_ENTRIES + 1)).await?;
-    // Read after the entries: whatever was decided in between belongs to none of them.
-    let verdicts = rules::decisions_of(&mut db, id).await?;
-    drop(db);
+    let (told, verdicts) = retry::bounded(async {
+        let mut db = state.pool.acquire().await?;
+        payouts::get(&mut db, &caller.project, id).await?.ok_or_else(Problem::no_such_payout)?;
+        let told = history::of(&mut db, id, super::problem::shown(MOST_ENTRIES + 1)).await?;
+        // Read after the entries: whatever was decided in between belongs to none of them.
+        let verdicts = rules::decisions_of(&mut db, id).await?;
+        Ok::<_, Problem>((told, verdicts))
+    })
+    .await?;
     Ok(Json(story(id, &told, &verdicts)?).into_response())
 }
 

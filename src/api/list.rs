@@ -10,6 +10,7 @@ use crate::{
     store::{
         encoding::Code as _,
         payouts::{self, Filter},
+        retry,
     },
 };
 use axum::{
@@ -43,9 +44,11 @@ pub(super) async fn list(
     uri: Uri,
 ) -> Result<Response, Problem> {
     let wanted = Wanted::parse(&uri, caller.project)?;
-    let mut db = state.pool.acquire().await?;
-    let mut found = payouts::list(&mut db, &wanted.filter).await?;
-    drop(db);
+    let mut found = retry::bounded(async {
+        let mut db = state.pool.acquire().await?;
+        payouts::list(&mut db, &wanted.filter).await
+    })
+    .await?;
     let more = found.len() > wanted.limit;
     found.truncate(wanted.limit);
     let next_cursor = found.last().filter(|_| more).map(|last| cursor(last.payout.id));

@@ -19,7 +19,10 @@ use crate::{
         payout::Order,
     },
     engine::{Applied, Cause, CreateRefusal, Created, EngineError, Envelope},
-    store::payouts::{self, NewPayout, Stored},
+    store::{
+        payouts::{self, NewPayout, Stored},
+        retry,
+    },
 };
 use axum::{
     Json,
@@ -83,8 +86,11 @@ pub(super) async fn get(
     caller: Caller,
     Named(id): Named,
 ) -> Result<Response, Problem> {
-    let mut db = state.pool.acquire().await?;
-    let stored = payouts::get(&mut db, &caller.project, id).await?.ok_or_else(Problem::no_such_payout)?;
+    let found = retry::bounded(async {
+        let mut db = state.pool.acquire().await?;
+        payouts::get(&mut db, &caller.project, id).await
+    });
+    let stored = found.await?.ok_or_else(Problem::no_such_payout)?;
     shown(&stored, StatusCode::OK)
 }
 

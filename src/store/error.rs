@@ -5,6 +5,9 @@
 pub enum StoreError {
     #[error("database: {0}")]
     Database(#[from] sqlx::Error),
+    /// No answer for longer than the database's own limits allow: the connection is dead and nobody said so.
+    #[error("database: no answer within {0:?}")]
+    Silent(std::time::Duration),
     /// A row that no code of ours could have written.
     #[error("impossible row: {table}.{column} of {id}")]
     ImpossibleRow { table: &'static str, column: &'static str, id: String },
@@ -18,7 +21,7 @@ impl StoreError {
             Self::Database(sqlx::Error::Database(error)) => {
                 matches!(error.code().as_deref(), Some("40001" | "40P01" | "55P03"))
             }
-            Self::Database(_) | Self::ImpossibleRow { .. } => false,
+            Self::Database(_) | Self::Silent(_) | Self::ImpossibleRow { .. } => false,
         }
     }
 
@@ -30,7 +33,7 @@ impl StoreError {
                 let code = error.code().unwrap_or_default();
                 format!("database error {code} {}", error.constraint().unwrap_or_default()).trim().to_owned()
             }
-            Self::Database(_) => "the database does not answer as it should".to_owned(),
+            Self::Database(_) | Self::Silent(_) => "the database does not answer as it should".to_owned(),
             Self::ImpossibleRow { table, column, .. } => format!("impossible row: {table}.{column}"),
         }
     }
@@ -42,7 +45,7 @@ impl StoreError {
             Self::Database(sqlx::Error::Database(error)) => error
                 .code()
                 .is_some_and(|code| ["22", "23", "54"].iter().any(|class| code.starts_with(class))),
-            Self::Database(_) => false,
+            Self::Database(_) | Self::Silent(_) => false,
             Self::ImpossibleRow { .. } => true,
         }
     }

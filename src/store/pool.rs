@@ -2,7 +2,7 @@
 
 use super::StoreError;
 use sqlx::{
-    AssertSqlSafe, Executor, PgConnection, PgPool,
+    AssertSqlSafe, Connection, Executor, PgConnection, PgPool,
     migrate::Migrator,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
@@ -14,6 +14,9 @@ pub static MIGRATIONS: Migrator = sqlx::migrate!();
 
 /// How long a request may wait for a connection before it is told to come back later.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long an idle connection may take to show that it lives, and one that was used to come to rest. Less than
+/// waiting for a connection may take, so that a new one can be made in place of a dead one.
+const ALIVE_WITHIN: Duration = Duration::from_secs(1);
 /// No statement of ours takes long; one that does is holding locks that others wait for.
 const STATEMENT_TIMEOUT: &str = "5s";
 const LOCK_TIMEOUT: &str = "2s";
@@ -39,6 +42,11 @@ pub async fn connect(url: &str, max_connections: u32) -> Result<PgPool, StoreErr
     let pool = guarded(PgPoolOptions::new())
         .max_connections(max_connections)
         .acquire_timeout(ACQUIRE_TIMEOUT)
+        // Ours in its place, because sqlx's own waits for as long as the connection is silent.
+        .test_before_acquire(false)
+        .before_acquire(|connection, _| {
+            Box::pin(async move { alive(connection.ping()).await.map(|()| true) })
+        })
         .connect_with(options)
         .await?;
     Ok(pool)
@@ -75,14 +83,21 @@ pub async fn create_database(admin: &mut PgConnection, name: &str) -> Result<(),
 
 /// Adds the guard against half-begun transactions: a future dropped inside `begin()` gives its connection
 /// back with a transaction open, and the next borrower's acknowledged write would vanish with it. A rollback
-/// on the way back into the pool costs nobody a round trip that they wait for.
+/// on the way back into the pool costs nobody a round trip that they wait for. A connection that is silent then
+/// is closed: sqlx would wait for it for ever, and with it keep its place in the pool.
 pub fn guarded(options: PgPoolOptions) -> PgPoolOptions {
     options.after_release(|connection, _| {
         Box::pin(async move {
-            connection.execute("ROLLBACK").await?;
+            alive(connection.execute("ROLLBACK")).await?;
             Ok(true)
         })
     })
+}
+
+/// An error closes the connection.
+async fn alive<T>(sign: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, sqlx::Error> {
+    let silent = || sqlx::Error::Io(std::io::ErrorKind::TimedOut.into());
+    tokio::time::timeout(ALIVE_WITHIN, sign).await.unwrap_or_else(|_| Err(silent()))
 }
 
 /// A start-up check failed.

@@ -1,4 +1,5 @@
-//! Running a transaction again. No call to Pike is ever inside one, so that is always safe.
+//! Running a transaction again, and not waiting for one for ever. No call to Pike is ever inside one, so both
+//! are always safe: given up in the middle it is rolled back, or was committed and its lease or key tells.
 
 use super::StoreError;
 use std::{future::Future, time::Duration};
@@ -8,7 +9,20 @@ const TRIES: u32 = 3;
 /// The pause before the second run; the third waits twice as long.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// Runs `transaction`, again if it met a deadlock, a serialisation failure or a lock time-out.
+/// Longest that a piece of work with the database may take: twice what it grants a statement. A connection that
+/// a router on the way has forgotten gives neither answer nor error, and without this its user would wait for
+/// ever.
+pub const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+
+/// Runs `work`, but not for ever.
+///
+/// # Errors
+/// That of `work`, or [`StoreError::Silent`]: then it is not known whether it was done.
+pub async fn bounded<T, E: From<StoreError>>(work: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+    tokio::time::timeout(ANSWER_WITHIN, work).await.unwrap_or(Err(StoreError::Silent(ANSWER_WITHIN).into()))
+}
+
+/// Runs `transaction`, [`bounded`], again if it met a deadlock, a serialisation failure or a lock time-out.
 ///
 /// # Errors
 /// The last run's error.
@@ -19,7 +33,7 @@ where
 {
     let mut tried = 1;
     loop {
-        match transaction().await {
+        match bounded(transaction()).await {
             Err(error) if error.is_transient() && tried < TRIES => {
                 metrics::counter!("payoutd_transactions_retried_total").increment(1);
                 tokio::time::sleep(PAUSE * tried).await;

@@ -20,6 +20,7 @@ use crate::{
     store::{
         StoreError,
         effects::{self, Claimed, Which},
+        retry,
     },
 };
 use sqlx::PgPool;
@@ -133,10 +134,13 @@ impl Effects {
             return Ok(vec![]);
         }
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let mut tx = self.pool.begin().await?;
-        let claimed = effects::claim(&mut tx, limit, self.settings.lease, &lanes).await?;
-        tx.commit().await?;
-        Ok(claimed)
+        retry::bounded(async {
+            let mut tx = self.pool.begin().await?;
+            let claimed = effects::claim(&mut tx, limit, self.settings.lease, &lanes).await?;
+            tx.commit().await?;
+            Ok(claimed)
+        })
+        .await
     }
 
     async fn perform(&self, effect: Claimed, turn: Turn) {
@@ -179,7 +183,7 @@ impl Effects {
 
     /// The last look before money moves. A confirm that may not go is dealt with here.
     async fn may_confirm(&self, effect: &Claimed) -> bool {
-        match confirm::look(&self.pool, effect, &self.settings.confirm).await {
+        match retry::bounded(confirm::look(&self.pool, effect, &self.settings.confirm)).await {
             Ok(Look::Good) => return true,
             Ok(Look::NotOurs) => {
                 metrics::counter!("payoutd_effects_superseded_total").increment(1);
@@ -229,7 +233,7 @@ impl Effects {
             tx.commit().await?;
             Ok::<_, StoreError>(())
         };
-        if let Err(error) = back.await {
+        if let Err(error) = retry::bounded(back).await {
             tracing::error!(payout = %effect.payout, %error, "an effect could not be put back");
         }
     }
@@ -244,7 +248,7 @@ impl Effects {
             tx.commit().await?;
             Ok::<_, StoreError>(())
         };
-        if let Err(error) = back.await {
+        if let Err(error) = retry::bounded(back).await {
             tracing::error!(payout = %effect.payout, %error, "an effect could not be given back");
         }
     }

@@ -13,7 +13,7 @@ use crate::{
     store::{
         StoreError,
         inbox::{self, Claimed},
-        payouts,
+        payouts, retry,
     },
 };
 use futures_util::future::join_all;
@@ -55,9 +55,13 @@ impl Inbox {
     /// # Errors
     /// Database errors; what was claimed comes back when its lease ends.
     pub async fn run_once(&self) -> Result<usize, StoreError> {
-        let mut tx = self.pool.begin().await?;
-        let claimed = inbox::claim(&mut tx, BATCH, self.settings.lease).await?;
-        tx.commit().await?;
+        let claimed = retry::bounded(async {
+            let mut tx = self.pool.begin().await?;
+            let claimed = inbox::claim(&mut tx, BATCH, self.settings.lease).await?;
+            tx.commit().await?;
+            Ok::<_, StoreError>(claimed)
+        })
+        .await?;
         let count = claimed.len();
         if count == 0 {
             return Ok(0);
@@ -71,9 +75,11 @@ impl Inbox {
             })
             .collect();
         let sessions: Vec<(&ProjectId, &SessionId)> = read.iter().filter_map(session).collect();
-        let mut db = self.pool.acquire().await?;
-        let payouts = payouts::by_sessions(&mut db, &sessions).await?;
-        drop(db);
+        let payouts = retry::bounded(async {
+            let mut db = self.pool.acquire().await?;
+            payouts::by_sessions(&mut db, &sessions).await
+        })
+        .await?;
         let whose = |pair: &(Claimed, Webhook)| {
             let (project, session) = session(pair)?;
             payouts.get(&(project.clone(), session.clone())).copied()
@@ -140,7 +146,7 @@ impl Inbox {
             tx.commit().await?;
             Ok::<_, StoreError>(parked)
         };
-        match noted.await {
+        match retry::bounded(noted).await {
             Ok(parked) => {
                 count(if parked { "parked" } else { "failed" });
                 let inbox = webhook.claim.id;
@@ -158,17 +164,25 @@ impl Inbox {
         }
         let (shortest, longest) = ORPHAN_PAUSE;
         let pause = (webhook.age / 4).clamp(shortest, longest);
-        let mut tx = self.pool.begin().await?;
-        inbox::postpone(&mut tx, webhook.claim, pause).await?;
-        tx.commit().await?;
+        retry::bounded(async {
+            let mut tx = self.pool.begin().await?;
+            inbox::postpone(&mut tx, webhook.claim, pause).await?;
+            tx.commit().await?;
+            Ok::<_, StoreError>(())
+        })
+        .await?;
         count("postponed");
         Ok(())
     }
 
     async fn set_aside(&self, webhook: &Claimed, outcome: &'static str) -> Result<(), StoreError> {
-        let mut tx = self.pool.begin().await?;
-        inbox::close(&mut tx, &[webhook.claim], outcome).await?;
-        tx.commit().await?;
+        retry::bounded(async {
+            let mut tx = self.pool.begin().await?;
+            inbox::close(&mut tx, &[webhook.claim], outcome).await?;
+            tx.commit().await?;
+            Ok::<_, StoreError>(())
+        })
+        .await?;
         count(outcome);
         Ok(())
     }

@@ -9,6 +9,7 @@ use crate::{
     store::{
         StoreError,
         notifications::{self, Claimed, Delivery},
+        retry,
     },
 };
 use sqlx::PgPool;
@@ -96,9 +97,13 @@ impl Notifications {
                 .map(|(project, _)| project.clone())
                 .collect()
         };
-        let mut tx = self.pool.begin().await?;
-        let claimed = notifications::claim(&mut tx, BATCH, self.settings.lease, &full).await?;
-        tx.commit().await?;
+        let claimed = retry::bounded(async {
+            let mut tx = self.pool.begin().await?;
+            let claimed = notifications::claim(&mut tx, BATCH, self.settings.lease, &full).await?;
+            tx.commit().await?;
+            Ok::<_, StoreError>(claimed)
+        })
+        .await?;
         let started = claimed.len();
         for message in claimed {
             let (worker, place) = (self.clone(), self.place(&message.project_id));
@@ -139,10 +144,13 @@ impl Notifications {
             Delivery::GaveUp(_) => "gave_up",
         };
         metrics::counter!("payoutd_notifications_total", "outcome" => outcome).increment(1);
-        let mut tx = self.pool.begin().await?;
-        notifications::settle(&mut tx, message.id, message.fence, &delivery).await?;
-        tx.commit().await?;
-        Ok(())
+        retry::bounded(async {
+            let mut tx = self.pool.begin().await?;
+            notifications::settle(&mut tx, message.id, message.fence, &delivery).await?;
+            tx.commit().await?;
+            Ok(())
+        })
+        .await
     }
 
     fn failed(&self, message: &Claimed, error: &SendFailed) -> Delivery {

@@ -7,7 +7,7 @@ use crate::{
         event::{Event, Observation},
     },
     engine::{Cause, Engine, EngineError, Envelope, MAX_BATCH},
-    store::{StoreError, encoding::Code, payouts, stats},
+    store::{StoreError, encoding::Code, payouts, retry, stats},
 };
 use sqlx::PgPool;
 
@@ -39,9 +39,11 @@ impl Sweep {
     /// Database errors; what was due is still due.
     pub async fn run_once(&self) -> Result<usize, EngineError> {
         let limit = i64::try_from(MAX_BATCH).unwrap_or(i64::MAX);
-        let mut db = self.pool.acquire().await?;
-        let due = payouts::due(&mut db, limit).await?;
-        drop(db);
+        let due = retry::bounded(async {
+            let mut db = self.pool.acquire().await?;
+            payouts::due(&mut db, limit).await
+        })
+        .await?;
         let count = due.len();
         if count == 0 {
             return Ok(0);
@@ -68,11 +70,13 @@ impl Sweep {
     /// # Errors
     /// Database errors.
     pub async fn export_backlog(&self) -> Result<usize, StoreError> {
-        let mut db = self.pool.acquire().await?;
-        let backlog = stats::backlog(&mut db).await?;
-        let waiting = stats::effects(&mut db).await?;
-        let parked = u32::try_from(stats::parked(&mut db).await?).unwrap_or(u32::MAX);
-        metrics::gauge!("payoutd_inbox_parked").set(f64::from(parked));
+        let (backlog, waiting, parked) = retry::bounded::<_, StoreError>(async {
+            let mut db = self.pool.acquire().await?;
+            let backlog = stats::backlog(&mut db).await?;
+            Ok((backlog, stats::effects(&mut db).await?, stats::parked(&mut db).await?))
+        })
+        .await?;
+        metrics::gauge!("payoutd_inbox_parked").set(f64::from(u32::try_from(parked).unwrap_or(u32::MAX)));
         for kind in EffectKind::ALL {
             let count = waiting.get(kind.code()).copied().unwrap_or(0);
             let count = f64::from(u32::try_from(count).unwrap_or(u32::MAX));
