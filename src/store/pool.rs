@@ -14,8 +14,8 @@ pub static MIGRATIONS: Migrator = sqlx::migrate!();
 
 /// How long a request may wait for a connection before it is told to come back later.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long an idle connection may take to show that it lives, and one that was used to come to rest. Less than
-/// waiting for a connection may take, so that a new one can be made in place of a dead one.
+/// How long an idle connection may take to show that it lives, and one that was used to come to rest. Less
+/// than waiting for a connection may take, so that a new one can be made in place of a dead one.
 const ALIVE_WITHIN: Duration = Duration::from_secs(1);
 /// No statement of ours takes long; one that does is holding locks that others wait for.
 const STATEMENT_TIMEOUT: &str = "5s";
@@ -82,9 +82,9 @@ pub async fn create_database(admin: &mut PgConnection, name: &str) -> Result<(),
 }
 
 /// Adds the guard against half-begun transactions: a future dropped inside `begin()` gives its connection
-/// back with a transaction open, and the next borrower's acknowledged write would vanish with it. A rollback
-/// on the way back into the pool costs nobody a round trip that they wait for. A connection that is silent then
-/// is closed: sqlx would wait for it for ever, and with it keep its place in the pool.
+/// back with a transaction open, and the next borrower's acknowledged write would vanish with it. A
+/// rollback on the way back into the pool costs nobody a round trip that they wait for. A connection that
+/// is silent then is closed: sqlx would wait for it for ever, and with it keep its place in the pool.
 pub fn guarded(options: PgPoolOptions) -> PgPoolOptions {
     options.after_release(|connection, _| {
         Box::pin(async move {

@@ -9,9 +9,9 @@ const TRIES: u32 = 3;
 /// The pause before the second run; the third waits twice as long.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// Longest that a piece of work with the database may take: twice what it grants a statement. A connection that
-/// a router on the way has forgotten gives neither answer nor error, and without this its user would wait for
-/// ever.
+/// Longest that a piece of work with the database may take: twice what it grants a statement. A connection
+/// that a router on the way has forgotten gives neither answer nor error, and without this its user would
+/// wait for ever.
 pub const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
 /// Runs `work`, but not for ever.

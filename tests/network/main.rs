@@ -10,7 +10,10 @@
 mod support;
 
 mod cases;
+mod collector;
+mod duplicates;
 mod fault;
+mod figures;
 mod http_line;
 mod oracle;
 mod pg_line;

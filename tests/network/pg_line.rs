@@ -1,5 +1,5 @@
-//! The line between payoutd and Postgres: bytes as they come, until an order of the test or a COMMIT on its way
-//! says otherwise.
+//! The line between payoutd and Postgres: bytes as they come, until an order of the test or a COMMIT on its
+//! way says otherwise.
 
 use crate::{
     proxy::{Line, linger, reset},

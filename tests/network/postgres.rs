@@ -1,5 +1,5 @@
-//! Postgres behind a network that fails. Whatever it does, what was acknowledged is in the database, nothing is
-//! paid twice, and the service goes on by itself once the database can be reached.
+//! Postgres behind a network that fails. Whatever it does, what was acknowledged is in the database,
+//! nothing is paid twice, and the service goes on by itself once the database can be reached.
 
 use crate::{
     oracle,

@@ -30,6 +30,8 @@ pub struct Setup {
     pub timing: Timing,
     pub second_start: SecondStart,
     pub instances: usize,
+    /// Who gets Pike's webhooks instead of the first instance.
+    pub webhooks_to: Option<SocketAddr>,
     pub settings: BTreeMap<&'static str, String>,
 }
 
@@ -68,7 +70,7 @@ impl Setup {
             ("shutdown.grace", "5s"),
         ];
         let settings = settings.into_iter().map(|(key, value)| (key, value.to_owned())).collect();
-        Self { seed, timing, second_start: SecondStart::Add, instances: 1, settings }
+        Self { seed, timing, second_start: SecondStart::Add, instances: 1, webhooks_to: None, settings }
     }
 
     /// Sets `section.key` of payoutd's settings.
@@ -127,7 +129,7 @@ impl Scene {
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 9));
         let hooks = Proxy::open(nowhere, Arc::clone(&line)).await;
         let stop = CancellationToken::new();
-        let sandbox = start_sandbox(&setup, hooks.addr, stop.clone()).await;
+        let sandbox = start_sandbox(&setup, setup.webhooks_to.unwrap_or(hooks.addr), stop.clone()).await;
         let pike = Proxy::open(sandbox, line).await;
         let (dir, pool) = (Scratch::new(), db.pool());
         keys::write_into(&dir.file("keys"));

@@ -98,8 +98,9 @@ fn declined(payout: &Payout, call: EffectKind, code: &str, world: &World<'_>) ->
     }
 }
 
-/// Nobody knows whether it happened: the due check asks Pike. Creating and reading are simply due again. A read
-/// that is under way may have been answered before our word arrived, so it is no answer to that question.
+/// Nobody knows whether it happened: the due check asks Pike. Creating and reading are simply due again. A
+/// read that is under way may have been answered before our word arrived, so it is no answer to that
+/// question.
 fn unknown(payout: &Payout, call: EffectKind) -> Decision {
     match (call, &payout.state) {
         (EffectKind::StartPayout, State::Starting { session }) => {

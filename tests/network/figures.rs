@@ -1,0 +1,110 @@
+//! The figures "Retry amplification" and "Recovery" of faults.md. Printed; what is asserted is that money is
+//! right and that the faults struck.
+
+use crate::{
+    oracle,
+    scene::{Scene, Setup},
+    seed,
+    support::{http_client, rest::order},
+    traffic,
+};
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+use std::time::Duration;
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+
+const PAYOUTS: u64 = 60;
+/// What a payout costs when nothing fails: create, start, and one of confirm and cancel. All that comes on
+/// top is amplification, status reads included.
+const CALLS_OF_A_PAYOUT: u64 = 3;
+
+/// Calls that Pike saw for each that a payout needs, and how many sessions were left behind.
+async fn amplification(scene: &Scene) -> (f64, Value) {
+    let url = format!("http://{}/_sandbox/report", scene.sandbox);
+    let report: Value =
+        serde_json::from_slice(&http_client().get(url).send().await.unwrap().bytes().await.unwrap()).unwrap();
+    let calls = report["calls"].as_object().unwrap();
+    let all: u64 = calls.values().map(|count| count.as_u64().unwrap()).sum();
+    let wanted = u32::try_from(PAYOUTS * CALLS_OF_A_PAYOUT).unwrap();
+    (f64::from(u32::try_from(all).unwrap()) / f64::from(wanted), report)
+}
+
+/// The proportions of the default settings, at a fifth of their length.
+fn fifth(seed: u64) -> Setup {
+    Setup::usual(seed)
+        .set("polling.first", "1s")
+        .set("polling.steady", "6s")
+        .set("polling.longest", "180s")
+        .set("pike.start_unresolved_after", "12s")
+        .set("pike.stale_read_grace", "12s")
+}
+
+async fn run(what: &str, at_most: &str, faults: Value) -> Value {
+    let scene = Scene::open(fifth(seed::seed(what))).await;
+    let url = format!("http://{}/_sandbox/scenario", scene.sandbox);
+    let request = http_client().post(url).header("content-type", "application/json");
+    assert!(request.body(faults.to_string()).send().await.unwrap().status().is_success());
+    let api = scene.caller();
+    let creating = (0..PAYOUTS).map(|_| async { traffic::create(&api, &order("tok_success")).await });
+    let ids = join_all(creating).await;
+    oracle::settle(&scene).await;
+    let payouts = oracle::judge(&scene, &ids).await;
+    let paid = payouts.values().filter(|payout| payout["status"] == "succeeded").count();
+    let (ratio, report) = amplification(&scene).await;
+    println!(
+        "retry amplification, {what}: {ratio:.2} (wanted: at most {at_most}), {paid} of {PAYOUTS} paid, \
+         calls {}, faults {}",
+        report["calls"], report["faults"]
+    );
+    scene.close().await;
+    report
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_healthy_pike_is_called_as_often_as_needed() {
+    let report = run("healthy", "1.1", json!({ "fault": [] })).await;
+    assert_eq!(report["faults"], json!({}));
+}
+
+/// Every second call of any kind, reads included, is answered 503 and has no effect.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pike_that_fails_half_the_time_is_not_flooded() {
+    let fault = json!({ "fault": "error_before", "status": 503, "rate": 0.5 });
+    let report = run("half failing", "2.0", json!({ "seed": 7, "fault": [fault] })).await;
+    assert!(report["faults"]["error_before"].as_u64().unwrap() > PAYOUTS, "{}", report["faults"]);
+}
+
+/// Without any webhook, what Pike is waiting for is found out by the next poll.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lost_webhook_is_made_up_for_by_the_next_poll() {
+    const INTERVAL: Duration = Duration::from_secs(2);
+    let scene = Scene::open(Setup::usual(seed::seed("recovery")).polling("2s")).await;
+    let api = scene.caller();
+    let creating = (0..20).map(|_| async { traffic::create(&api, &order("tok_no_webhooks")).await });
+    let ids = join_all(creating).await;
+    oracle::settle(&scene).await;
+    oracle::judge(&scene, &ids).await;
+    assert_eq!(scene.count("SELECT count(*) FROM inbox").await, 0, "a webhook came after all");
+    let mut waits = vec![];
+    for id in &ids {
+        let history = api.history(id).await;
+        // Pike is ready for the confirm 5 ms after the start.
+        waits.push(at(&history, "rules_confirm") - at(&history, "start_accepted"));
+        waits.push(at(&history, "paid") - at(&history, "confirm_accepted"));
+    }
+    waits.sort_unstable();
+    println!(
+        "recovery: a lost webhook was made up for after {} (median), {} (longest) of {} waits; the interval \
+         is {INTERVAL:?}, and the sweeper looks once a second",
+        waits[waits.len() / 2],
+        waits[waits.len() - 1],
+        waits.len()
+    );
+    scene.close().await;
+}
+
+fn at(history: &[Value], reason: &str) -> OffsetDateTime {
+    let entry = history.iter().find(|entry| entry["reason"] == reason);
+    let entry = entry.unwrap_or_else(|| panic!("no {reason} in {history:#?}"));
+    OffsetDateTime::parse(entry["at"].as_str().unwrap(), &Rfc3339).unwrap()
+}
