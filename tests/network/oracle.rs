@@ -4,14 +4,14 @@
 use crate::{
     fault::Call,
     scene::Scene,
-    support::{ledger::Ledger, rest::Api, until, until_within},
+    support::{ledger::Ledger, rest::Api, until},
     wire::Seen,
 };
 use serde_json::Value;
 use sqlx::PgPool;
 use std::{
     collections::{BTreeMap, BTreeSet},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// Generous: polls, leases, and a crowded machine.
@@ -22,17 +22,27 @@ pub type Payouts = BTreeMap<String, Value>;
 
 /// Waits until no payout is under way any more and nothing is left to be called.
 pub async fn settle(scene: &Scene) {
-    until_within(SETTLED_WITHIN, "every payout to be final", || async {
-        let open = "SELECT (SELECT count(*) FROM payouts WHERE next_check_at IS NOT NULL)
-                         + (SELECT count(*) FROM effects)";
-        let open = scene.count(open).await;
-        if open > 0 {
-            // Not to be in the way of what is waited for.
-            tokio::time::sleep(Duration::from_millis(50)).await;
+    let open = "SELECT (SELECT count(*) FROM payouts WHERE next_check_at IS NOT NULL)
+                     + (SELECT count(*) FROM effects)";
+    let deadline = Instant::now() + SETTLED_WITHIN;
+    while scene.count(open).await > 0 {
+        if Instant::now() > deadline {
+            panic!("still under way: {:#?}", under_way(scene).await);
         }
-        (open == 0).then_some(())
-    })
-    .await;
+        // Not to be in the way of what is waited for.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// What is not final, with what is wanted next, for whoever has to find out why.
+async fn under_way(scene: &Scene) -> Vec<String> {
+    let sql = "SELECT concat_ws(' ', p.id, p.state, p.anomaly, 'due', p.next_check_at, e.kind, e.run_at,
+                   'lease', e.lease_until, 'now', now(), (SELECT string_agg(concat_ws(' ', h.at, h.event,
+                   h.decision, h.reason, h.detail), E'\n' ORDER BY seq) FROM history h
+                   WHERE h.payout_id = p.id))
+               FROM payouts p LEFT JOIN effects e ON e.payout_id = p.id
+               WHERE p.next_check_at IS NOT NULL OR e.id IS NOT NULL LIMIT 20";
+    sqlx::query_scalar(sql).fetch_all(&scene.pool).await.unwrap()
 }
 
 /// Everything at once; `acknowledged` are the payouts that a caller was given a 2xx for.
