@@ -25,6 +25,10 @@ const LATE: Range<u64> = 2_300..5_000;
 /// A drop, and the time between two: a whole request takes longer than the time-out, half of one does not.
 const DROP: (usize, Duration) = (16, Duration::from_millis(45));
 
+/// How long one side of a broken connection is kept open: longer than calls are waited for, not so long that
+/// a run of many rounds needs more open files than there are.
+const LINGER: Duration = Duration::from_secs(10);
+
 /// The line; the wire says what is to happen on it.
 pub struct HttpLine(pub Arc<Wire>);
 
@@ -191,7 +195,7 @@ impl Exchange<'_> {
 
     /// Forwards nothing any more; what is still open stays so until its other end has had enough.
     fn leave_open(&mut self) -> Result<(), Over> {
-        self.client.take().into_iter().chain(self.up.take()).for_each(linger);
+        self.client.take().into_iter().chain(self.up.take()).for_each(|stream| linger(stream, LINGER));
         Err(Over)
     }
 

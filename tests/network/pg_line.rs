@@ -22,6 +22,9 @@ use tokio::{
 /// How the simple query that ends a transaction looks on the wire.
 const COMMIT: &[u8] = b"Q\0\0\0\x0bCOMMIT\0";
 
+/// How long a silent connection stays open: longer than any test, so that nobody is told by its end.
+const LINGER: Duration = Duration::from_secs(900);
+
 /// What becomes of a COMMIT, and of its connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum AtCommit {
@@ -126,8 +129,8 @@ impl Pair {
 
     /// Open to the eye of either end.
     fn silence(self) {
-        linger(self.client);
-        linger(self.server);
+        linger(self.client, LINGER);
+        linger(self.server, LINGER);
     }
 
     async fn commit(mut self, fate: AtCommit, bytes: &[u8]) -> std::io::Result<()> {

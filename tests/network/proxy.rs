@@ -16,9 +16,6 @@ use tokio::{
     sync::watch,
 };
 
-/// How long one side of a broken connection is kept open for the other, at most: longer than any test.
-const LINGER: Duration = Duration::from_secs(900);
-
 /// Carries connections.
 pub trait Line: Send + Sync + 'static {
     /// Carries one connection to its end. `open` tells whether the proxy is.
@@ -86,7 +83,8 @@ struct Door {
 impl Door {
     async fn keep<L: Line>(mut self, first: TcpListener, line: Arc<L>, tell: watch::Sender<bool>) {
         let mut first = Some(first);
-        while self.open.wait_for(|open| *open).await.is_ok() {
+        // Once the proxy is dropped nobody opens it again, whatever was wanted last.
+        while self.open.has_changed().is_ok() && self.open.wait_for(|open| *open).await.is_ok() {
             let listener = match first.take() {
                 Some(listener) => listener,
                 None => TcpListener::bind(self.addr).await.expect("nobody else uses these ports"),
@@ -127,9 +125,9 @@ async fn listener() -> (SocketAddr, TcpListener) {
     }
 }
 
-/// Keeps a connection open, unheard, until its other end gives up.
-pub fn linger(stream: TcpStream) {
-    tokio::spawn(tokio::time::timeout(LINGER, async move {
+/// Keeps a connection open, unheard, until its other end gives up, for so long at most.
+pub fn linger(stream: TcpStream, at_most: Duration) {
+    tokio::spawn(tokio::time::timeout(at_most, async move {
         let (mut stream, mut unheard) = (stream, [0; 1024]);
         while matches!(stream.read(&mut unheard).await, Ok(read) if read > 0) {}
     }));
