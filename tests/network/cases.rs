@@ -85,8 +85,8 @@ async fn run(setup: Setup, wanted: impl Fn(&Case) -> bool, expected: usize) {
     let ids: Vec<String> = stream::iter(asked).buffered(CALLERS).collect().await;
     oracle::settle(&scene).await;
     let payouts = oracle::judge(&scene, &ids).await;
-    all_struck(&scene, &cases);
     ended_as_they_should(&scene, &cases, &ids, &payouts);
+    all_struck(&scene, &cases, &ids, &payouts);
     report(&scene, &payouts, begun);
     scene.close().await;
 }
@@ -103,11 +103,13 @@ fn token(call: Call) -> &'static str {
 }
 
 /// A fault that never struck has tested nothing.
-fn all_struck(scene: &Scene, cases: &[Case]) {
-    let struck = scene.wire.struck();
-    let missed: Vec<String> =
-        cases.iter().filter(|case| struck.get(case) != Some(&1)).map(Case::to_string).collect();
-    assert!(missed.is_empty(), "did not strike once: {missed:#?}");
+fn all_struck(scene: &Scene, cases: &[Case], ids: &[String], payouts: &Payouts) {
+    let (struck, log) = (scene.wire.struck(), scene.wire.log());
+    for (case, id) in cases.iter().zip(ids) {
+        let times = struck.get(case).copied().unwrap_or(0);
+        let session = payouts[id]["provider"]["session_id"].as_str().unwrap();
+        assert_eq!(times, 1, "{case}: {}\n{:#?}", payouts[id], oracle::of_session(&log, session));
+    }
 }
 
 /// Only a start that was lost may end a good payout, and only a forbidden one may be cancelled.

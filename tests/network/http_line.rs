@@ -92,8 +92,8 @@ impl Exchange<'_> {
     async fn run(mut self, request: &Message) -> Option<(TcpStream, TcpStream)> {
         self.pass(request).await.ok()?;
         // Closed with what was announced as its last answer.
-        let closing = !*self.closing.borrow();
-        self.client.zip(self.up).filter(|_| !closing)
+        let last = self.is_last();
+        self.client.zip(self.up).filter(|_| !last)
     }
 
     async fn pass(&mut self, request: &Message) -> Result<(), Over> {
@@ -118,7 +118,7 @@ impl Exchange<'_> {
         if hold && self.asked.call != Some(Call::Webhook) {
             self.wire.hold().await;
         }
-        if !*self.closing.borrow() {
+        if self.is_last() {
             answer.say_close();
         }
         let half = answer.half();
@@ -131,6 +131,12 @@ impl Exchange<'_> {
         }
         self.note(Seen::Back);
         Ok(())
+    }
+
+    /// Whether the connections are of no use afterwards: the door is shut, or one direction has been ended.
+    fn is_last(&self) -> bool {
+        let ended = |case: Case| case.fault == Fault::HalfClose;
+        !*self.closing.borrow() || matches!(self.asked.plan, Some(Plan::Strike(case)) if ended(case))
     }
 
     fn note(&self, seen: impl FnOnce(Call, Option<String>) -> Seen) {
