@@ -19,7 +19,7 @@ const PAYOUTS: u64 = 60;
 const CALLS_OF_A_PAYOUT: u64 = 3;
 
 /// So many failed calls later Pike is well again: a payout that is unlucky to the end takes minutes.
-const FAILURES: u64 = 4 * PAYOUTS;
+const FAILURES: u64 = 2 * PAYOUTS;
 
 /// Calls that Pike saw for each that the payouts need, and its report.
 async fn amplification(scene: &Scene) -> (f64, Value) {
@@ -38,6 +38,9 @@ fn fifth(seed: u64) -> Setup {
         .set("polling.first", "1s")
         .set("polling.steady", "6s")
         .set("polling.longest", "180s")
+        .set("pike.reads_per_second", "25")
+        .set("breaker.pause", "1s")
+        .set("breaker.longest_pause", "12s")
         .set("pike.start_unresolved_after", "12s")
         .set("pike.stale_read_grace", "12s")
 }
