@@ -11,6 +11,7 @@ use crate::{
     api::{self, ApiState},
     clock::Clock,
     config::{self, Config, WebhookScheme},
+    crash_point,
     domain::{id::ProjectId, policy::Mode},
     engine::{Core, Engine, Wake},
     http::{self, Limits},
@@ -97,6 +98,7 @@ pub async fn start(config: Config) -> Result<Running> {
     let (rule_set, rule_text) = config::rules::load(&config.rules.file)?;
     let mut tx = pool.begin().await?;
     rules::remember(&mut tx, &rule_set.version, &rule_text).await.context("storing the rule set")?;
+    crash_point::pass("startup.rules_stored");
     tx.commit().await?;
 
     let rule_version = rule_set.version.clone();
@@ -112,6 +114,7 @@ pub async fn start(config: Config) -> Result<Running> {
     let parts =
         Parts { engine: Engine::start(core), pool, webhook_pool, read_pool, wake, inbox_wake, metrics };
     let listeners = Listeners::bind(&config).await?;
+    crash_point::pass("startup.listening");
     let (api, webhook, admin) = (listeners.api.addr, listeners.webhook.addr, listeners.admin.addr);
     let stop = CancellationToken::new();
     let mode = config.mode();
@@ -170,11 +173,13 @@ async fn run(
         ended = &mut admin => Some(format!("the admin listener ended: {ended:?}")),
     };
     asked.cancel();
+    crash_point::pass("shutdown.not_ready");
     if failure.is_none() {
         tokio::time::sleep(drain).await;
     }
     halt.cancel();
     effects.stop_claiming();
+    crash_point::pass("shutdown.halted");
     tracing::info!(grace = ?grace, "stopping: finishing what is under way");
     let finished = tokio::time::timeout(grace, async {
         while workers.join_next().await.is_some() {}
@@ -184,6 +189,7 @@ async fn run(
     if finished.await.is_err() {
         tracing::warn!("not everything finished in time; the rest is left to its leases");
     }
+    crash_point::pass("shutdown.finished");
     admin_stop.cancel();
     if !admin.is_finished() {
         // Whatever it has to say now, nobody depends on it.

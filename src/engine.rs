@@ -12,6 +12,7 @@ pub use create::{CreateRefusal, Created};
 
 use crate::{
     batch::{Batcher, Gone},
+    crash_point,
     domain::{
         decide::Refusal,
         event::Event,
@@ -218,7 +219,9 @@ impl Engine {
         let task = tokio::spawn(retry::bounded(async move {
             let mut tx = core.pool.begin().await?;
             rules::set_confirms(&mut tx, &scope, confirms, &by, &reason).await?;
+            crash_point::pass("switch.written");
             tx.commit().await?;
+            crash_point::pass("switch.committed");
             tracing::warn!(scope, ?confirms, by, reason, "the switch for confirms was thrown");
             Ok(())
         }));

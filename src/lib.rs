@@ -7,6 +7,7 @@ pub mod app;
 pub mod batch;
 pub mod clock;
 pub mod config;
+pub mod crash_point;
 pub mod dev;
 pub mod domain;
 pub mod engine;

@@ -4,6 +4,7 @@
 
 use super::{ApiState, codes::Code, problem::Problem};
 use crate::{
+    crash_point,
     domain::id::ProjectId,
     store::{
         api_keys::{self, ApiKey},
@@ -151,6 +152,7 @@ async fn identify(state: &ApiState, headers: &HeaderMap) -> Result<Caller, Probl
         api_keys::find(&mut db, presented.id).await
     })
     .await?;
+    crash_point::pass("auth.looked_up");
     verify(stored, presented.secret)
         .filter(|caller| state.projects.contains(&caller.project))
         .ok_or_else(unauthenticated)

@@ -11,6 +11,7 @@ use super::{
     text::REASON,
 };
 use crate::{
+    crash_point,
     domain::id::ProjectId,
     store::{
         retry,
@@ -60,6 +61,7 @@ pub(super) async fn put(
 ) -> Result<Response, Problem> {
     let (switch, reason) = check(body::json(&headers, body).await?)?;
     within(state.engine.set_confirms(&caller.project.0, switch, &caller.key_id, &reason)).await?;
+    crash_point::pass_soon("switch.answered");
     show(&state, &caller.project).await
 }
 

@@ -12,6 +12,7 @@ use super::{
     view::PayoutView,
 };
 use crate::{
+    crash_point,
     domain::{
         decide::Refusal,
         event::{Command, Event},
@@ -64,7 +65,11 @@ pub(super) async fn create(
     let key = idempotency_key(&headers)?;
     let asked = Asked::check(body::json::<Wire>(&headers, body).await?)?;
     let new = new_payout(asked, caller, key);
-    match within(state.engine.create(new)).await? {
+    crash_point::pass("intake.body_read");
+    let created = within(state.engine.create(new)).await?;
+    crash_point::pass("intake.stored");
+    crash_point::pass_soon("intake.answered");
+    match created {
         Created::New(stored) => {
             let location = HeaderValue::try_from(format!("/v1/payouts/{}", stored.payout.id))
                 .expect("our ids are visible ASCII");
@@ -138,7 +143,10 @@ async fn submit(
 ) -> Result<Response, Problem> {
     let cause = Cause::Command(caller.project);
     let envelope = Envelope { payout: id, event: Event::Command(command), cause };
-    match within(state.engine.submit(envelope)).await? {
+    crash_point::pass("command.read");
+    let applied = within(state.engine.submit(envelope)).await?;
+    crash_point::pass_soon("command.answered");
+    match applied {
         Applied::Done(stored) => shown(&stored, StatusCode::OK),
         Applied::Refused(refusal) => Err(of_refusal(refusal)),
         Applied::NoSuchPayout => Err(Problem::no_such_payout()),

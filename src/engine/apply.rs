@@ -2,8 +2,10 @@
 
 use super::{Applied, Cause, Core, EngineError, Envelope, write::Writes};
 use crate::{
+    crash_point,
     domain::{
         decide::{self, Decision, Refusal, World},
+        effect::EffectKind,
         event::{Command, Event, Observation},
         id::{PayoutId, ProjectId},
         money::Currency,
@@ -69,6 +71,7 @@ impl Core {
         ids.sort_unstable();
         ids.dedup();
         let locked = payouts::lock(&mut tx, &ids).await?;
+        crash_point::pass("engine.locked");
         let now = pool::now(&mut tx).await?;
         let mut locked: BTreeMap<PayoutId, Stored> =
             locked.into_iter().map(|stored| (stored.payout.id, stored)).collect();
@@ -86,7 +89,10 @@ impl Core {
             });
         }
         writes.run(&mut tx, &locked, &self.stop_line).await?;
+        pass_recording(batch);
         tx.commit().await?;
+        writes.pass_committed();
+        pass_recorded(batch);
         self.announce(&writes);
         Ok(applied)
     }
@@ -168,7 +174,40 @@ impl Core {
             }
             facts.read = capped;
         }
+        crash_point::pass("verdict.due");
         Ok(facts)
+    }
+}
+
+/// The crash points of a transaction that is about to be committed, by what caused it.
+fn pass_recording(batch: &[Envelope]) {
+    for envelope in batch {
+        match &envelope.event {
+            Event::Command(_) => crash_point::pass("command.recording"),
+            Event::Observed(Observation::Reported(_)) => crash_point::pass("inbox.recording"),
+            Event::Observed(Observation::Due) => crash_point::pass("sweep.recording"),
+            Event::Observed(Observation::Answered { call, .. }) => crash_point::pass_of(call, "recording"),
+            // As the answer to a confirm that never left.
+            Event::Observed(Observation::Withheld(_)) => {
+                crash_point::pass_of(EffectKind::Confirm, "recording");
+            }
+        }
+    }
+}
+
+/// The same once it is committed.
+fn pass_recorded(batch: &[Envelope]) {
+    for envelope in batch {
+        match &envelope.event {
+            Event::Command(_) => crash_point::pass("command.recorded"),
+            Event::Observed(Observation::Reported(_)) => crash_point::pass("inbox.recorded"),
+            Event::Observed(Observation::Due) => crash_point::pass("sweep.recorded"),
+            Event::Observed(Observation::Answered { call, .. }) => crash_point::pass_of(call, "recorded"),
+            // As the answer to a confirm that never left.
+            Event::Observed(Observation::Withheld(_)) => {
+                crash_point::pass_of(EffectKind::Confirm, "recorded");
+            }
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 
 use super::{Core, EngineError};
 use crate::{
+    crash_point,
     domain::{effect::EffectKind, id::PayoutId},
     store::{
         StoreError, effects, history,
@@ -56,6 +57,7 @@ impl Core {
 
     async fn store(&self, batch: &[NewPayout]) -> Result<Vec<Created>, StoreError> {
         let mut tx = self.pool.begin().await?;
+        crash_point::pass("intake.begun");
         let now = pool::now(&mut tx).await?;
         let inserted = payouts::insert(&mut tx, batch, now, now + self.policy.polling.steady).await?;
         let calls: Vec<_> = inserted.iter().map(|id| (*id, EffectKind::CreateSession)).collect();
@@ -63,6 +65,7 @@ impl Core {
         let entries: Vec<_> =
             batch.iter().filter(|new| inserted.contains(&new.id)).map(|new| entry(new, now)).collect();
         history::append(&mut tx, &entries).await?;
+        crash_point::pass("intake.inserted");
         let refused: Vec<&NewPayout> = batch.iter().filter(|new| !inserted.contains(&new.id)).collect();
         let holders =
             if refused.is_empty() { vec![] } else { payouts::key_holders(&mut tx, &refused).await? };
@@ -76,6 +79,7 @@ impl Core {
             .map(|stored| (stored.payout.id, stored))
             .collect();
         tx.commit().await?;
+        crash_point::pass("intake.committed");
         if !inserted.is_empty() {
             self.wake.effects.notify_one();
         }

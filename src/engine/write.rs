@@ -5,6 +5,7 @@ use super::{
     line::{self, StoppedLine},
 };
 use crate::{
+    crash_point,
     domain::{
         decide::{Decision, Reason, Step},
         effect::EffectKind,
@@ -253,6 +254,9 @@ impl<'a> Writes<'a> {
         payouts::update(tx, &changed).await?;
         history::append(tx, &self.history).await?;
         permits::insert(tx, &self.permits).await?;
+        if !self.permits.is_empty() {
+            crash_point::pass("permit.written");
+        }
         permits::renew(tx, &self.renewed).await?;
         effects::void(tx, &self.voids).await?;
         effects::insert(tx, &self.effects).await?;
@@ -264,6 +268,19 @@ impl<'a> Writes<'a> {
     /// Whether a call of this kind was voided before, in this very batch: its answer comes too late.
     pub(super) fn has_voided(&self, id: PayoutId, call: EffectKind) -> bool {
         self.voids.contains(&(id, call))
+    }
+
+    /// The crash points of what is now committed.
+    pub(super) fn pass_committed(&self) {
+        if !self.decisions.is_empty() {
+            crash_point::pass("verdict.recorded");
+        }
+        for new in &self.permits {
+            match new.permit.kind {
+                PermitKind::Confirm => crash_point::pass("permit.confirm_committed"),
+                PermitKind::Cancel => crash_point::pass("permit.cancel_committed"),
+            }
+        }
     }
 
     pub(super) fn has_effects(&self) -> bool {

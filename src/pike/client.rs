@@ -7,11 +7,14 @@ use super::{
     wait,
     wire::{self, ApiVersion},
 };
-use crate::domain::{
-    effect::EffectKind,
-    id::{ProjectId, SessionId},
-    money::Money,
-    payout::DestinationKind,
+use crate::{
+    crash_point,
+    domain::{
+        effect::EffectKind,
+        id::{ProjectId, SessionId},
+        money::Money,
+        payout::DestinationKind,
+    },
 };
 use quick_cache::sync::Cache;
 use reqwest::{Client, Response, header::CONTENT_TYPE, redirect::Policy};
@@ -161,8 +164,12 @@ impl Pike {
         if let Some(key) = &call.idempotency_key {
             request = request.header("X-PARTNER-IDEMPOTENCY-KEY", key);
         }
+        crash_point::pass_of(call.kind, "sending");
         match request.send().await {
-            Ok(response) => self.receive(call.kind, response).await,
+            Ok(response) => {
+                crash_point::pass_of(call.kind, "sent");
+                self.receive(call.kind, response).await
+            }
             // Connecting failed or the request could not even be built: not a byte of it has left.
             Err(error) if error.is_connect() || error.is_builder() => {
                 Reply::ill(Answer::NotSent(cause(&error)))

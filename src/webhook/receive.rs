@@ -4,6 +4,7 @@
 use super::verify::Verifier;
 use crate::{
     batch::{Batcher, Busy},
+    crash_point,
     domain::id::ProjectId,
     http::{BodyError, read_body},
     store::{
@@ -67,8 +68,11 @@ pub fn intake(pool: PgPool) -> Intake {
 
 async fn keep(pool: &PgPool, batch: &[Incoming]) -> Result<Vec<bool>, StoreError> {
     let mut tx = pool.begin().await?;
+    crash_point::pass("webhook.begun");
     let fresh = inbox::insert(&mut tx, batch).await?;
+    crash_point::pass("webhook.inserted");
     tx.commit().await?;
+    crash_point::pass("webhook.committed");
     Ok(fresh)
 }
 
@@ -134,6 +138,7 @@ async fn handle(state: &WebhookState, project: &ProjectId, headers: &HeaderMap, 
         Err(BodyError::TooSlow { .. }) => return Receipt::TooSlow,
         Err(BodyError::Broken(_)) => return Receipt::Broken,
     };
+    crash_point::pass("webhook.body_read");
     if verifier.verify(headers, &body).is_err() {
         return Receipt::Forged;
     }
@@ -141,11 +146,13 @@ async fn handle(state: &WebhookState, project: &ProjectId, headers: &HeaderMap, 
         tracing::error!(%project, bytes = body.len(), "a genuine webhook is malformed");
         return Receipt::Malformed;
     }
+    crash_point::pass("webhook.verified");
     let body_hash = Sha256::digest(&body).into();
     let incoming = Incoming { project: project.clone(), body: body.to_vec(), body_hash };
     match state.intake.try_submit(incoming).await {
         Ok(Ok(true)) => {
             state.wake.notify_one();
+            crash_point::pass_soon("webhook.answered");
             Receipt::Stored
         }
         Ok(Ok(false)) => Receipt::Duplicate,

@@ -8,6 +8,7 @@ use super::{
     paces::{Paces, Turn},
 };
 use crate::{
+    crash_point,
     domain::{
         effect::EffectKind,
         event::{Event, Observation, Outcome},
@@ -137,7 +138,9 @@ impl Effects {
         retry::bounded(async {
             let mut tx = self.pool.begin().await?;
             let claimed = effects::claim(&mut tx, limit, self.settings.lease, &lanes).await?;
+            claimed.iter().for_each(|effect| crash_point::pass_of(effect.kind, "claiming"));
             tx.commit().await?;
+            claimed.iter().for_each(|effect| crash_point::pass_of(effect.kind, "claimed"));
             Ok(claimed)
         })
         .await
@@ -145,6 +148,9 @@ impl Effects {
 
     async fn perform(&self, effect: Claimed, turn: Turn) {
         metrics::histogram!("payoutd_effect_lag_seconds").record(effect.lag.as_secs_f64());
+        if effect.interrupted {
+            crash_point::pass("lease.taken_over");
+        }
         let reply = if effect.interrupted && !effect.kind.repeatable() {
             // Somebody may have sent it and died. What came of it is found out by reading, not by sending.
             let description = "the worker that was making the call did not come back".to_owned();
@@ -159,6 +165,7 @@ impl Effects {
             self.pike.call(&call(&effect)).await
         };
         let kind = effect.kind;
+        crash_point::pass_of(kind, "answered");
         metrics::counter!("payoutd_effects_total", "kind" => label(kind), "outcome" => reply.answer.label())
             .increment(1);
         if self.paces.ended(turn, reply.condition) {
@@ -245,7 +252,9 @@ impl Effects {
         let back = async {
             let mut tx = self.pool.begin().await?;
             effects::retry_later(&mut tx, effect.claim, after).await?;
+            crash_point::pass("effect.giving_back");
             tx.commit().await?;
+            crash_point::pass("effect.given_back");
             Ok::<_, StoreError>(())
         };
         if let Err(error) = retry::bounded(back).await {

@@ -3,6 +3,7 @@
 
 use super::backoff;
 use crate::{
+    crash_point,
     domain::{
         event::{Event, Observation},
         id::{PayoutId, ProjectId, SessionId},
@@ -58,6 +59,7 @@ impl Inbox {
         let claimed = retry::bounded(async {
             let mut tx = self.pool.begin().await?;
             let claimed = inbox::claim(&mut tx, BATCH, self.settings.lease).await?;
+            claimed.iter().for_each(|_| crash_point::pass("inbox.claiming"));
             tx.commit().await?;
             Ok::<_, StoreError>(claimed)
         })
@@ -66,6 +68,7 @@ impl Inbox {
         if count == 0 {
             return Ok(0);
         }
+        crash_point::pass("inbox.claimed");
         let read: Vec<(Claimed, Webhook)> = claimed
             .into_iter()
             .map(|webhook| {
@@ -80,6 +83,7 @@ impl Inbox {
             payouts::by_sessions(&mut db, &sessions).await
         })
         .await?;
+        crash_point::pass("inbox.matched");
         let whose = |pair: &(Claimed, Webhook)| {
             let (project, session) = session(pair)?;
             payouts.get(&(project.clone(), session.clone())).copied()
@@ -167,6 +171,7 @@ impl Inbox {
         retry::bounded(async {
             let mut tx = self.pool.begin().await?;
             inbox::postpone(&mut tx, webhook.claim, pause).await?;
+            crash_point::pass("inbox.postponing");
             tx.commit().await?;
             Ok::<_, StoreError>(())
         })
@@ -179,6 +184,7 @@ impl Inbox {
         retry::bounded(async {
             let mut tx = self.pool.begin().await?;
             inbox::close(&mut tx, &[webhook.claim], outcome).await?;
+            crash_point::pass("inbox.setting_aside");
             tx.commit().await?;
             Ok::<_, StoreError>(())
         })

@@ -4,6 +4,7 @@
 use super::backoff;
 use crate::{
     clock::Clock,
+    crash_point,
     domain::id::ProjectId,
     notify::{Notifier, SendFailed},
     store::{
@@ -100,7 +101,9 @@ impl Notifications {
         let claimed = retry::bounded(async {
             let mut tx = self.pool.begin().await?;
             let claimed = notifications::claim(&mut tx, BATCH, self.settings.lease, &full).await?;
+            claimed.iter().for_each(|_| crash_point::pass("notification.claiming"));
             tx.commit().await?;
+            claimed.iter().for_each(|_| crash_point::pass("notification.claimed"));
             Ok::<_, StoreError>(claimed)
         })
         .await?;
@@ -137,6 +140,7 @@ impl Notifications {
             Ok(()) => Delivery::Delivered,
             Err(error) => self.failed(&message, &error),
         };
+        crash_point::pass("notification.sent");
         let outcome = match &delivery {
             Delivery::Delivered => "delivered",
             Delivery::Retry(..) => "retry",
@@ -147,7 +151,9 @@ impl Notifications {
         retry::bounded(async {
             let mut tx = self.pool.begin().await?;
             notifications::settle(&mut tx, message.id, message.fence, &delivery).await?;
+            crash_point::pass("notification.marking");
             tx.commit().await?;
+            crash_point::pass("notification.marked");
             Ok(())
         })
         .await

@@ -2,6 +2,7 @@
 //! database's clock and tells the engine so. What to do about it is decided there.
 
 use crate::{
+    crash_point,
     domain::{
         effect::EffectKind,
         event::{Event, Observation},
@@ -48,6 +49,7 @@ impl Sweep {
         if count == 0 {
             return Ok(0);
         }
+        crash_point::pass("sweep.found");
         let batch = due
             .into_iter()
             .map(|(payout, seen)| Envelope {
