@@ -16,6 +16,11 @@ impl Chance {
         Self { seed, state: seed }
     }
 
+    #[allow(dead_code, reason = "not everybody who uses this file has a seed of its own")]
+    pub fn of(seed: u64) -> Self {
+        Self { seed, state: seed }
+    }
+
     fn next(&mut self) -> u64 {
         self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.state;

@@ -1,98 +1,123 @@
-//! payoutd as real processes on a real Postgres, against the sandbox as a process of its own: a thousand
-//! payouts while it is killed with SIGKILL at random moments. Whatever happens, the sandbox's ledger and what
-//! callers were told must agree. The seed is printed; PAYOUTD_TEST_SEED repeats it.
+//! payoutd as real processes on a real Postgres, against the sandbox as a process of its own, while they are
+//! killed: by themselves at every named crash point, and from outside at random moments. Whatever happens,
+//! the sandbox's ledger, the database and what callers were told must agree (`oracle`). Seeds are printed;
+//! PAYOUTD_TEST_SEED repeats one. `scripts/demonstrate` runs the long version and writes a report.
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 #[path = "../support/mod.rs"]
 mod support;
 
+#[allow(dead_code, reason = "the integration tests use the rest")]
+#[path = "../it/sink.rs"]
+mod sink;
+
 mod chance;
+mod evidence;
+mod lanes;
+mod leaks;
+mod load;
+mod measure;
 mod oracle;
+mod pace;
+mod plan;
+mod report;
+mod run;
 mod scene;
+mod thousand;
 mod traffic;
+mod violence;
 
 use chance::Chance;
-use scene::Scene;
+use plan::{Plan, Trouble, Weather};
+use report::Tally;
 use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
-use traffic::Traffic;
 
-/// Payouts of one run, and how many callers send them at once.
-const PAYOUTS: usize = 1_000;
-const CALLERS: usize = 64;
-/// Between two orders of one caller, so that there are always some under way to be hit.
-const PAUSE: Duration = Duration::from_millis(10);
-/// Fewer kills than this have tested too little.
-const LEAST_KILLS: usize = 5;
-/// Enough of them; in the end it has to settle.
-const MOST_KILLS: usize = 20;
-/// A replica lives this long, in milliseconds, before it is killed.
-const LIVES: (u64, u64) = (30, 300);
+/// Runs at once. Each waits most of the time; more than these would wait for processors.
+const LANES: usize = 5;
 
-/// The runs take turns: each wants the whole machine.
+/// The tests take turns: each wants the whole machine.
 static TURN: Mutex<()> = Mutex::const_new(());
 
+/// Nothing broken, and everything that was to happen has happened.
+fn nothing_broken(tally: &Tally) {
+    let findings = &tally.findings;
+    assert!(
+        findings.is_empty(),
+        "{} findings, the first: {} {}",
+        findings.len(),
+        findings[0].0,
+        findings[0].1
+    );
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_thousand_payouts_without_trouble() {
+async fn every_crash_point_once() {
     let _turn = TURN.lock().await;
-    let scene = Scene::open(1).await;
+    let seed = Chance::from_environment().seed;
+    println!("every crash point once: PAYOUTD_TEST_SEED={seed}");
     let begun = Instant::now();
-    let traffic = Traffic::send(scene.callers(), PAYOUTS, CALLERS, Duration::ZERO).await;
-    let sent = begun.elapsed();
-    oracle::all_final(&scene).await;
-    report("no kills", 0, sent, begun.elapsed());
-    oracle::judge(&scene, &traffic).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_thousand_payouts_through_kills() {
-    run_with_kills("one replica", 1).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_thousand_payouts_through_kills_of_one_of_two() {
-    run_with_kills("two replicas", 2).await;
-}
-
-async fn run_with_kills(what: &str, replicas: usize) {
-    let _turn = TURN.lock().await;
-    let mut chance = Chance::from_environment();
-    println!("{what}: PAYOUTD_TEST_SEED={}", chance.seed);
-    let mut scene = Scene::open(replicas).await;
-    let begun = Instant::now();
-    let sending = tokio::spawn(Traffic::send(scene.callers(), PAYOUTS, CALLERS, PAUSE));
-    let mut kills = 0;
-    while kills < MOST_KILLS {
-        // The moment is what this test varies, not something it waits for.
-        tokio::time::sleep(Duration::from_millis(chance.between(LIVES.0, LIVES.1))).await;
-        if sending.is_finished() && oracle::under_way(&scene).await == 0 {
-            break;
-        }
-        let victim = chance.below(replicas);
-        scene.kill(victim).await;
-        kills += 1;
-        scene.start(victim).await;
+    let only = std::env::var("PAYOUTD_TEST_POINT").ok();
+    let plans = Plan::each_point_once(seed).into_iter();
+    let wanted = |plan: &Plan| only.as_ref().is_none_or(|only| plan.to_string().contains(only));
+    let mut plans = plans.filter(wanted).collect::<Vec<_>>().into_iter();
+    let tally = lanes::all(LANES, move || plans.next()).await;
+    println!("{}", tally.markdown(begun.elapsed(), seed));
+    nothing_broken(&tally);
+    if only.is_none() {
+        assert_eq!(tally.points_never_died_at(None), Vec::<String>::new());
     }
-    let traffic = sending.await.unwrap();
-    let sent = begun.elapsed();
-    oracle::all_final(&scene).await;
-    report(what, kills, sent, begun.elapsed());
-    assert!(kills >= LEAST_KILLS, "only {kills} kills while there was work");
-    assert!(traffic.retries() > 0, "no caller noticed a kill");
-    let interrupted = "SELECT count(*) FROM history WHERE detail LIKE '%interrupted%'";
-    println!(
-        "{what}: {} tries more, {} calls interrupted",
-        traffic.retries(),
-        scene.count(interrupted).await
-    );
-    oracle::judge(&scene, &traffic).await;
 }
 
-/// For information; a machine's speed is no matter of right or wrong.
-fn report(what: &str, kills: usize, sent: Duration, finished: Duration) {
-    let rate = u128::try_from(PAYOUTS).unwrap() * 1000 / finished.as_millis().max(1);
-    println!(
-        "{what}: {kills} kills, all sent after {sent:.1?}, all final after {finished:.1?}, {rate} payouts/s"
-    );
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kills_a_freeze_and_a_lost_postgres() {
+    let _turn = TURN.lock().await;
+    let seed = Chance::from_environment().seed;
+    println!("violence from outside: PAYOUTD_TEST_SEED={seed}");
+    let begun = Instant::now();
+    let troubles = [Trouble::Database, Trouble::Kills, Trouble::Freeze, Trouble::Kills];
+    let mut plans = (0..).zip(troubles).map(move |(number, trouble)| {
+        let weather = Weather::ALL[usize::try_from(number).unwrap() % 3];
+        Plan { number, seed: seed.wrapping_add(number), weather, trouble }
+    });
+    let tally = lanes::all(LANES, move || plans.next()).await;
+    println!("{}", tally.markdown(begun.elapsed(), seed));
+    nothing_broken(&tally);
+}
+
+/// Release builds have none of it: `scripts/demonstrate --release-check` looks into one.
+#[test]
+fn a_debug_build_has_the_points_and_calls_are_named_as_they_print() {
+    let program = std::fs::read(env!("CARGO_BIN_EXE_payoutd")).unwrap();
+    let has = |text: &str| program.windows(text.len()).any(|window| window == text.as_bytes());
+    assert_eq!(has(payoutd::crash_point::VARIABLE), cfg!(debug_assertions));
+    let kinds = payoutd::domain::effect::EffectKind::ALL.map(|kind| format!("{kind:?}"));
+    assert_eq!(kinds, payoutd::crash_point::CALLS);
+}
+
+/// The long version: every point in every weather, then violence and points by turns, until the time is up.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "takes as long as it is given; run by scripts/demonstrate"]
+async fn demonstration() {
+    let _turn = TURN.lock().await;
+    let minutes =
+        std::env::var("PAYOUTD_DEMONSTRATE_MINUTES").ok().map(|text| text.parse().expect("minutes"));
+    let time = Duration::from_secs(60 * minutes.unwrap_or(10));
+    let seed = Chance::from_environment().seed;
+    println!("demonstration of {time:?}: PAYOUTD_TEST_SEED={seed}");
+    let begun = Instant::now();
+    let mut plans = plan::endless(seed);
+    let until_time_is_up = move || (begun.elapsed() < time).then(|| plans.next()).flatten();
+    let tally = lanes::all(LANES, until_time_is_up).await;
+    let report = tally.markdown(begun.elapsed(), seed);
+    println!("{report}");
+    if let Ok(path) = std::env::var("PAYOUTD_DEMONSTRATE_REPORT") {
+        std::fs::write(path, report).unwrap();
+    }
+    nothing_broken(&tally);
+    assert_eq!(tally.faults_that_never_struck(), Vec::<&str>::new());
+    for weather in Weather::ALL {
+        assert_eq!(tally.points_never_died_at(Some(weather)), Vec::<String>::new(), "{weather:?}");
+    }
 }

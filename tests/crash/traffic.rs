@@ -1,12 +1,13 @@
 //! Callers: each sends its order with one key until somebody says 2xx, whatever happens to payoutd meanwhile.
 
-use crate::support::{
-    rest::{Api, order},
-    unique,
+use crate::{
+    load::Told,
+    support::{
+        rest::{Api, order},
+        unique,
+    },
 };
-use serde_json::Value;
 use std::{
-    collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -25,20 +26,8 @@ const MIX: [(&str, usize); 7] = [
     ("tok_duplicate", 5),
 ];
 
-/// What one caller asked for and was told.
-#[derive(Clone)]
-pub struct Asked {
-    pub key: String,
-    pub token: &'static str,
-    pub order: Value,
-    pub payout: String,
-    pub tries: usize,
-}
-
 pub struct Traffic {
-    /// By payout.
-    pub asked: BTreeMap<String, Asked>,
-    pub keys: usize,
+    pub told: Vec<Told>,
 }
 
 impl Traffic {
@@ -50,26 +39,23 @@ impl Traffic {
         for place in 0..at_once {
             let (apis, next) = (apis.clone(), Arc::clone(&next));
             callers.spawn(async move {
-                let mut asked = vec![];
+                let mut told = vec![];
                 loop {
                     let n = next.fetch_add(1, Ordering::SeqCst);
                     if n >= count {
-                        return asked;
+                        return told;
                     }
-                    asked.push(insist(&apis, place, token(n)).await);
+                    told.push(insist(&apis, place, token(n)).await);
                     tokio::time::sleep(pause).await;
                 }
             });
         }
-        let asked: Vec<Asked> = callers.join_all().await.into_iter().flatten().collect();
-        let keys = asked.len();
-        let asked = asked.into_iter().map(|asked| (asked.payout.clone(), asked)).collect();
-        Self { asked, keys }
+        Self { told: callers.join_all().await.into_iter().flatten().collect() }
     }
 
     /// How often callers had to try again.
     pub fn retries(&self) -> usize {
-        self.asked.values().map(|asked| asked.tries - 1).sum()
+        self.told.iter().map(|told| told.tries - 1).sum()
     }
 }
 
@@ -84,15 +70,16 @@ fn token(n: usize) -> &'static str {
     unreachable!("the shares add up to a hundred")
 }
 
-async fn insist(apis: &[Api], place: usize, token: &'static str) -> Asked {
-    let (key, order) = (unique(), order(token));
+async fn insist(apis: &[Api], place: usize, story: &'static str) -> Told {
+    let (key, order) = (unique(), order(&format!("{story}_{}", unique())));
     let mut tries = 0;
     loop {
         let api = &apis[(place + tries) % apis.len()];
         tries += 1;
         match api.try_send(api.creating(&key, order.to_string())).await {
             Ok(answer) if answer.status == 200 || answer.status == 201 => {
-                return Asked { key, token, order, payout: answer.id(), tries };
+                let (payout, story) = (answer.id(), story.to_owned());
+                return Told { payout, key, order, story, tries, granted: None };
             }
             Ok(answer) => assert!(answer.status >= 500, "a good order was refused: {}", answer.text),
             Err(_) => {}

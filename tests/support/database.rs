@@ -6,6 +6,7 @@ use std::sync::{OnceLock, mpsc};
 use payoutd::dev::ADDRESS_VARIABLE;
 use payoutd::dev::postgres::{Cluster, ClusterOptions, Durability};
 use payoutd::store::pool::{self, MIGRATIONS};
+use rustix::process::{Pid, Signal, kill_process};
 use sha2::{Digest, Sha256};
 use sqlx::postgres::{PgPool, PgPoolOptions};
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
@@ -130,6 +131,17 @@ impl Database {
     pub async fn stop_cluster(&mut self) {
         let own = self.own.as_mut().expect("the cluster is the test's own");
         own.cluster.take().expect("it runs").stop().await.unwrap();
+    }
+
+    /// As by a power cut: nothing is written any more. The server is gone when this returns.
+    pub async fn crash_cluster(&mut self) {
+        let own = self.own.as_mut().expect("the cluster is the test's own");
+        let cluster = own.cluster.take().expect("it runs");
+        let file = std::fs::read_to_string(cluster.dir().join("data/postmaster.pid")).unwrap();
+        let id = file.lines().next().unwrap().trim().parse().unwrap();
+        kill_process(Pid::from_raw(id).unwrap(), Signal::QUIT).unwrap();
+        // Its keeper notices and ends as well.
+        cluster.stop().await.unwrap();
     }
 
     pub async fn start_cluster(&mut self) {

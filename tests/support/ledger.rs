@@ -10,8 +10,13 @@ pub struct Ledger(pub Value);
 impl Ledger {
     /// Asks the sandbox at `base`.
     pub async fn read(base: &str) -> Self {
+        Self::read_by(&http_client(), base).await
+    }
+
+    /// The same with a client that is there already.
+    pub async fn read_by(http: &reqwest::Client, base: &str) -> Self {
         let url = format!("{base}/_sandbox/ledger");
-        let answer = http_client().get(url).send().await.unwrap().bytes().await.unwrap();
+        let answer = http.get(url).send().await.unwrap().bytes().await.unwrap();
         Self(serde_json::from_slice(&answer).unwrap())
     }
 

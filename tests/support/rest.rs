@@ -62,6 +62,11 @@ impl Api {
         Self { http: http_client(), base: base.into(), key: key.to_owned() }
     }
 
+    /// The same with a client that others use as well: making one costs milliseconds.
+    pub fn sharing(http: &reqwest::Client, base: impl Into<String>, key: &str) -> Self {
+        Self { http: http.clone(), base: base.into(), key: key.to_owned() }
+    }
+
     /// A request that may lack anything.
     pub fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
         self.http.request(method, format!("{}{path}", self.base))
@@ -80,17 +85,29 @@ impl Api {
     }
 
     pub async fn get(&self, path: &str) -> Answer {
-        self.send(self.request(Method::GET, path).bearer_auth(&self.key)).await
+        self.send(self.get_request(path)).await
+    }
+
+    pub fn get_request(&self, path: &str) -> reqwest::RequestBuilder {
+        self.request(Method::GET, path).bearer_auth(&self.key)
     }
 
     /// A POST without a body.
     pub async fn post(&self, path: &str) -> Answer {
-        self.send(self.request(Method::POST, path).bearer_auth(&self.key)).await
+        self.send(self.post_request(path)).await
+    }
+
+    pub fn post_request(&self, path: &str) -> reqwest::RequestBuilder {
+        self.request(Method::POST, path).bearer_auth(&self.key)
     }
 
     pub async fn put(&self, path: &str, body: &Value) -> Answer {
+        self.send(self.put_request(path, body)).await
+    }
+
+    pub fn put_request(&self, path: &str, body: &Value) -> reqwest::RequestBuilder {
         let request = self.request(Method::PUT, path).bearer_auth(&self.key);
-        self.send(request.header("content-type", "application/json").body(body.to_string())).await
+        request.header("content-type", "application/json").body(body.to_string())
     }
 
     /// A create with everything it needs, and any body.
