@@ -72,11 +72,10 @@ impl Core {
         ids.dedup();
         let locked = payouts::lock(&mut tx, &ids).await?;
         crash_point::pass("engine.locked");
-        let now = pool::now(&mut tx).await?;
         let mut locked: BTreeMap<PayoutId, Stored> =
             locked.into_iter().map(|stored| (stored.payout.id, stored)).collect();
         let mut ours = close_causes(&mut tx, batch).await?;
-        let mut facts = self.rule_facts(&mut tx, batch, &locked, now).await?;
+        let (now, mut facts) = self.rule_facts(&mut tx, batch, &locked).await?;
         let mut writes = Writes::new(now, &self.policy, &self.rules.version);
         let mut applied = Vec::with_capacity(batch.len());
         for envelope in batch {
@@ -138,14 +137,15 @@ impl Core {
         Applied::Done(Box::new(stored.clone()))
     }
 
-    /// Reads, under lock, what the rules will need: only when an event of the batch may reach them.
+    /// Reads, under lock, what the rules will need: only when an event of the batch may reach them. And the
+    /// instant of the decision, which is taken once the switches are held: a permit that was dated while its
+    /// transaction still waited for them could bear a time at which they were off.
     async fn rule_facts(
         &self,
         tx: &mut PgConnection,
         batch: &[Envelope],
         locked: &BTreeMap<PayoutId, Stored>,
-        now: OffsetDateTime,
-    ) -> Result<RuleFacts, StoreError> {
+    ) -> Result<(OffsetDateTime, RuleFacts), StoreError> {
         let judged: Vec<&Stored> = batch
             .iter()
             .filter_map(|envelope| locked.get(&envelope.payout).map(|stored| (envelope, stored)))
@@ -153,7 +153,7 @@ impl Core {
             .map(|(_, stored)| stored)
             .collect();
         if judged.is_empty() {
-            return Ok(RuleFacts::default());
+            return Ok((pool::now(tx).await?, RuleFacts::default()));
         }
         let capped: BTreeSet<Recipient> = judged
             .iter()
@@ -163,6 +163,7 @@ impl Core {
             .map(|stored| recipient(stored))
             .collect();
         let mut facts = RuleFacts { switches: rules::confirm_switches(tx).await?, ..RuleFacts::default() };
+        let now = pool::now(tx).await?;
         if !capped.is_empty() {
             permits::lock_recipients(tx, &capped).await?;
             let midnight = now.replace_time(time::Time::MIDNIGHT);
@@ -175,7 +176,7 @@ impl Core {
             facts.read = capped;
         }
         crash_point::pass("verdict.due");
-        Ok(facts)
+        Ok((now, facts))
     }
 }
 

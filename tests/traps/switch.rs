@@ -6,7 +6,8 @@ use payoutd::{
     domain::effect::EffectKind,
     store::{
         effects,
-        rules::{EVERYWHERE, Switch, confirm_switches},
+        pool::now,
+        rules::{EVERYWHERE, Switch, confirm_switches, set_confirms},
     },
 };
 use std::{sync::Arc, time::Duration};
@@ -98,9 +99,7 @@ async fn reading_the_switch_waits_for_whoever_throws_it() {
         let id = database.processing(&engine, "user-1", 1).await[0];
         let claim = database.claim_webhooks(1).await[0];
         let mut thrower = database.pool.begin().await.unwrap();
-        payoutd::store::rules::set_confirms(&mut thrower, &scope, Switch::Off, "key-1", "test")
-            .await
-            .unwrap();
+        set_confirms(&mut thrower, &scope, Switch::Off, "key-1", "test").await.unwrap();
 
         let applying = tokio::spawn(async move { engine.apply(vec![webhook(id, ready(id), claim)]).await });
         let waits = "SELECT count(*) FROM pg_stat_activity
@@ -113,6 +112,29 @@ async fn reading_the_switch_waits_for_whoever_throws_it() {
         assert!(is_done(&applying.await.unwrap()[0]));
         assert_eq!(database.state(id).await, "on_hold", "{scope}");
     }
+}
+
+/// A permit bears a time at which the switch was on, however long its transaction had waited to read it. Found
+/// by the crash harness: a replica that was frozen on its way to the switch dated the permit before the wait.
+#[tokio::test]
+async fn a_permit_is_not_dated_while_the_switch_was_off() {
+    let database = Database::fresh().await;
+    let engine = database.engine(rules(None)).await;
+    let id = database.processing(&engine, "user-1", 1).await[0];
+    let claim = database.claim_webhooks(1).await[0];
+    engine.set_confirms(EVERYWHERE, Switch::Off, "key-1", "test").await.unwrap();
+    let mut thrower = database.pool.begin().await.unwrap();
+    set_confirms(&mut thrower, EVERYWHERE, Switch::On, "key-1", "test").await.unwrap();
+    let applying = tokio::spawn(async move { engine.apply(vec![webhook(id, ready(id), claim)]).await });
+    let waits = "SELECT count(*) FROM pg_stat_activity
+                 WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    until("the reader waits", async || database.number(waits).await > 0).await;
+    let still_off = now(&mut thrower).await.unwrap();
+    thrower.commit().await.unwrap();
+    assert!(is_done(&applying.await.unwrap()[0]));
+    let decided: time::OffsetDateTime =
+        sqlx::query_scalar("SELECT decided_at FROM permits").fetch_one(&database.pool).await.unwrap();
+    assert!(decided > still_off, "decided at {decided}, and still off at {still_off}");
 }
 
 /// A confirm that was permitted before and has not been sent yet stays where it is.
