@@ -33,8 +33,8 @@ const POINT_WITHIN: Duration = Duration::from_secs(60);
 const SWITCH_OFF: Duration = Duration::from_millis(120);
 /// Notifications refused at first, to be delivered again.
 const REFUSED: usize = 3;
-/// Where a replica dies while calling, for another to take over.
-const WIDOWED_AT: &str = "StartPayout.sent";
+/// Where a replica dies for another to take over: before Pike can know, so that no webhook settles it first.
+const WIDOWED_AT: &str = "StartPayout.claimed";
 
 /// A run under way.
 pub struct Stage {
