@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 /// A session as the sandbox booked it.
+#[derive(Clone)]
 pub struct Session {
     pub id: String,
     /// `<payout>/<attempt>`, once it was started.
@@ -17,6 +18,7 @@ pub struct Session {
     pub events: Vec<Value>,
 }
 
+#[derive(Clone)]
 pub struct Evidence {
     pub sessions: Vec<Session>,
     pub totals: Value,

@@ -43,11 +43,9 @@ pub async fn look(scene: &Scene, findings: &mut Vec<Finding>) {
         places.push((format!("table {name}"), text.join("\n")));
     }
     for (place, text) in &places {
-        for (what, secret) in &secrets {
-            if text.contains(secret) {
-                let text = format!("{what} is in {place}");
-                findings.push(Finding { promise: Promise::NoSecretAnywhere, text });
-            }
+        for (what, _) in secrets.iter().filter(|(_, secret)| text.contains(secret)) {
+            let text = format!("{what} is in {place}");
+            findings.push(Finding { promise: Promise::NoSecretAnywhere, text });
         }
     }
 }

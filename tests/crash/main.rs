@@ -12,6 +12,7 @@ mod support;
 #[path = "../it/sink.rs"]
 mod sink;
 
+mod blind;
 mod chance;
 mod evidence;
 mod lanes;

@@ -49,7 +49,7 @@ impl fmt::Display for Finding {
 }
 
 /// What was said and told in a run.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Book {
     pub told: Vec<Told>,
     pub off: Vec<SwitchedOff>,
@@ -91,15 +91,8 @@ pub async fn judge(scene: &Scene, book: &Book) -> (Vec<Finding>, Evidence) {
     let begun = std::time::Instant::now();
     loop {
         let evidence = Evidence::gather(scene).await;
-        let mut findings = vec![];
-        paid_once(&evidence, &mut findings);
-        started_once(&evidence, &mut findings);
-        permitted_exactly(&evidence, book, &mut findings);
-        never_after_no(&evidence, book, &mut findings);
-        acknowledged_is_kept(scene, &evidence, book, &mut findings).await;
-        everything_ends(&evidence, &mut findings);
-        ends_as_pike_says(&evidence, &mut findings);
-        told_without_gaps(&evidence, book, &mut findings);
+        let mut findings = weigh(&evidence, book);
+        keys_lead_where_they_led(scene, book, &mut findings).await;
         leaks::look(scene, &mut findings).await;
         let later =
             |finding: &Finding| matches!(finding.promise, Promise::EndsAsPikeSays | Promise::ToldWithoutGaps);
@@ -108,6 +101,20 @@ pub async fn judge(scene: &Scene, book: &Book) -> (Vec<Finding>, Evidence) {
         }
         settle(scene).await;
     }
+}
+
+/// The part of it that is reading alone.
+pub fn weigh(evidence: &Evidence, book: &Book) -> Vec<Finding> {
+    let mut findings = vec![];
+    paid_once(evidence, &mut findings);
+    started_once(evidence, &mut findings);
+    permitted_exactly(evidence, book, &mut findings);
+    never_after_no(evidence, book, &mut findings);
+    acknowledged_is_kept(evidence, book, &mut findings);
+    everything_ends(evidence, &mut findings);
+    ends_as_pike_says(evidence, &mut findings);
+    told_without_gaps(evidence, book, &mut findings);
+    findings
 }
 
 fn find(findings: &mut Vec<Finding>, promise: Promise, text: impl Into<String>) {
@@ -169,7 +176,8 @@ fn why_not_permitted(
 ) -> Option<String> {
     let payout = session.payout()?;
     let Some(permit) = evidence.permits.get(payout) else { return Some("there is no permit".to_owned()) };
-    let row = &evidence.payouts[payout];
+    // That a payout is gone is another promise's finding.
+    let row = evidence.payouts.get(payout)?;
     let approved = evidence.history[payout]
         .iter()
         .any(|entry| matches!(entry["reason"].as_str(), Some("rules_confirm" | "approved")));
@@ -238,8 +246,8 @@ fn never_after_no(evidence: &Evidence, book: &Book, findings: &mut Vec<Finding>)
     }
 }
 
-/// O5: every 2xx, to callers and to Pike, is in the database, and a key still leads where it led.
-async fn acknowledged_is_kept(scene: &Scene, evidence: &Evidence, book: &Book, findings: &mut Vec<Finding>) {
+/// O5: every 2xx, to callers and to Pike, is in the database.
+fn acknowledged_is_kept(evidence: &Evidence, book: &Book, findings: &mut Vec<Finding>) {
     let mut lost = |text: String| find(findings, Promise::AcknowledgedIsKept, text);
     for told in &book.told {
         let Some(row) = evidence.payouts.get(&told.payout) else {
@@ -279,11 +287,16 @@ async fn acknowledged_is_kept(scene: &Scene, evidence: &Evidence, book: &Book, f
             }
         }
     }
+}
+
+/// O5 as well: a key still leads where it led.
+async fn keys_lead_where_they_led(scene: &Scene, book: &Book, findings: &mut Vec<Finding>) {
     let api = &scene.callers()[0];
     for told in book.told.iter().step_by(10) {
         let again = api.create_with_key(&told.key, &told.order).await;
         if (again.status, again.body["id"].as_str()) != (200, Some(told.payout.as_str())) {
-            lost(format!("the key of {} leads elsewhere: {}", told.payout, again.text));
+            let text = format!("the key of {} leads elsewhere: {}", told.payout, again.text);
+            find(findings, Promise::AcknowledgedIsKept, text);
         }
     }
 }
