@@ -1,4 +1,5 @@
-//! Whether the oracle sees: the evidence of a clean run, falsified in one place at a time, must be found false.
+//! Whether the oracle sees: the evidence of a clean run, falsified in one place at a time, must be found
+//! false.
 
 use crate::{
     TURN,

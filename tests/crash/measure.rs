@@ -21,6 +21,7 @@ pub struct Figures {
     pub phases: Vec<(&'static str, Duration)>,
     pub payouts: usize,
     pub tries_again: usize,
+    pub hang_ups: usize,
     pub kills: usize,
     pub freezes: usize,
     pub database_crashes: usize,

@@ -254,6 +254,11 @@ fn rules(kind: &str) -> String {
     on.iter().map(rule).collect()
 }
 
+/// So many plans without end have been at every point in every weather.
+pub fn every_point_in_every_weather() -> usize {
+    crash_point::names().len() * Weather::ALL.len() * 4 / 3
+}
+
 /// Plans without end: all points in all weathers in turn, and violence between them.
 pub fn endless(seed: u64) -> impl Iterator<Item = Plan> + Send {
     let points = crash_point::names();

@@ -50,6 +50,7 @@ impl Tally {
         sum.took += figures.took;
         sum.payouts += figures.payouts;
         sum.tries_again += figures.tries_again;
+        sum.hang_ups += figures.hang_ups;
         sum.kills += figures.kills;
         sum.freezes += figures.freezes;
         sum.database_crashes += figures.database_crashes;
@@ -119,12 +120,17 @@ impl Tally {
             ("processes frozen beyond their lease", sum.freezes),
             ("Postgres stopped at once", sum.database_crashes),
             ("calls that a death interrupted", sum.interrupted),
+            ("callers who hung up in the middle of a request", sum.hang_ups),
             ("times a caller had to ask again", sum.tries_again),
         ] {
             line(format!("| {words} | {count} |"));
         }
         line(format!("| calls to Pike | {} |", sum.calls));
         line(format!("| payouts that wait for a person, Pike having lied | {} |", sum.flagged));
+        let all = crash_point::names().len();
+        let missed = Weather::ALL.map(|weather| self.points_never_died_at(Some(weather)).len());
+        let [plain, busy, lies] = missed.map(|missed| all - missed);
+        line(format!("| points died at, of {all}: plain, busy, lies | {plain}, {busy}, {lies} |"));
         line("\n| recovery | times | median | 95 % | longest |\n| --- | --- | --- | --- | --- |".to_owned());
         line(spread("SIGKILL until taken over", &sum.takeovers));
         let (back, serving): (Vec<_>, Vec<_>) = sum.database_back.iter().copied().unzip();

@@ -119,6 +119,7 @@ impl Stage {
         let errands = self.plan.wave(self.waves, &mut self.chance);
         let first = if self.plan.needs() == Needs::Widow { self.waves % 2 } else { ARMED };
         self.waves += 1;
+        self.figures.hang_ups += errands.iter().filter(|errand| errand.hang_up.is_some()).count();
         let voices = self.voices(first);
         let sending = tokio::spawn(voices.clone().send(errands));
         self.load = Some((sending, tokio::spawn(voices.switch(SWITCH_OFF))));

@@ -114,8 +114,8 @@ async fn reading_the_switch_waits_for_whoever_throws_it() {
     }
 }
 
-/// A permit bears a time at which the switch was on, however long its transaction had waited to read it. Found
-/// by the crash harness: a replica that was frozen on its way to the switch dated the permit before the wait.
+/// A permit bears a time at which the switch was on, however long its transaction had waited to read it.
+/// Found by the crash harness: a replica that was frozen on its way to the switch had dated it before.
 #[tokio::test]
 async fn a_permit_is_not_dated_while_the_switch_was_off() {
     let database = Database::fresh().await;
