@@ -72,7 +72,7 @@ pub async fn settle(scene: &Scene) {
         let done = scene.count(left).await == 0 && webhooks_under_way(scene).await == 0;
         if !done {
             // Not to be in the way of what is waited for.
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
         done.then_some(())
     })

@@ -70,7 +70,8 @@ steady = "400ms"
 longest = "800ms"
 [effects]
 lease = "2600ms"
-idle_poll = "30ms"
+# Wake-ups do the rest; ten processes that look for work all the time keep each other from it.
+idle_poll = "150ms"
 retry_first = "50ms"
 retry_longest = "400ms"
 [notifications]

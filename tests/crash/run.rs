@@ -33,6 +33,10 @@ const POINT_WITHIN: Duration = Duration::from_secs(60);
 const SWITCH_OFF: Duration = Duration::from_millis(120);
 /// Notifications refused at first, to be delivered again.
 const REFUSED: usize = 3;
+/// How often one dies so, at most.
+const WIDOWS: usize = 5;
+/// After the lease: some polls, and a crowded machine.
+const TAKEN_OVER_WITHIN: Duration = Duration::from_secs(2);
 /// Where a replica dies for another to take over: before Pike can know, so that no webhook settles it first.
 const WIDOWED_AT: &str = "StartPayout.claimed";
 
@@ -142,7 +146,7 @@ impl Stage {
     /// Sees the armed replica die at its point and starts it again without one.
     async fn point(&mut self) {
         if self.plan.needs() == Needs::Widow {
-            self.await_death(OTHER, WIDOWED_AT.to_owned()).await;
+            self.leave_widows().await;
         }
         if self.plan.needs() == Needs::Termination {
             crate::support::until("some work", || async {
@@ -161,6 +165,25 @@ impl Stage {
         self.revive(ARMED).await;
         if self.plan.needs() == Needs::Widow {
             self.revive(OTHER).await;
+        }
+    }
+
+    /// Has the other replica die with work in its hands until the armed one takes some over. It need not the
+    /// first time: what the dead one held may be called off before its lease ends.
+    async fn leave_widows(&mut self) {
+        for _ in 0..WIDOWS {
+            if !self.await_death(OTHER, WIDOWED_AT.to_owned()).await {
+                return;
+            }
+            let died = Instant::now();
+            while died.elapsed() < SHORT.lease + TAKEN_OVER_WITHIN {
+                if self.scene.ended(ARMED).is_some() {
+                    return;
+                }
+                tokio::time::sleep(LOOK).await;
+            }
+            self.scene.spawn(OTHER, Some(WIDOWED_AT));
+            self.scene.ready_or_ended(OTHER).await;
         }
     }
 
