@@ -21,7 +21,7 @@ pub const CALL_STAGES: [&str; 7] = [
 ];
 
 /// All others.
-pub const MOMENTS: [&str; 49] = [
+pub const MOMENTS: [&str; 50] = [
     "startup.rules_stored",
     "startup.listening",
     "auth.looked_up",
@@ -60,6 +60,7 @@ pub const MOMENTS: [&str; 49] = [
     "permit.written",
     "permit.confirm_committed",
     "permit.cancel_committed",
+    "confirm.looked",
     "notification.claiming",
     "notification.claimed",
     "notification.sent",

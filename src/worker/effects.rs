@@ -191,7 +191,10 @@ impl Effects {
     /// The last look before money moves. A confirm that may not go is dealt with here.
     async fn may_confirm(&self, effect: &Claimed) -> bool {
         match retry::bounded(confirm::look(&self.pool, effect, &self.settings.confirm)).await {
-            Ok(Look::Good) => return true,
+            Ok(Look::Good) => {
+                crash_point::pass("confirm.looked");
+                return true;
+            }
             Ok(Look::NotOurs) => {
                 metrics::counter!("payoutd_effects_superseded_total").increment(1);
                 tracing::warn!(payout = %effect.payout, "a confirm was not sent: its claim had been lost");

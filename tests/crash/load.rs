@@ -177,7 +177,7 @@ impl Voices {
         SwitchedOff { reason, from, to }
     }
 
-    async fn throw(&self, confirms: &str, reason: &str) {
+    pub async fn throw(&self, confirms: &str, reason: &str) {
         let body = json!({ "confirms": confirms, "reason": reason });
         for turn in self.first.. {
             let api = &self.desks[turn % self.desks.len()];

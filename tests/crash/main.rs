@@ -19,6 +19,7 @@ mod lanes;
 mod leaks;
 mod load;
 mod measure;
+mod operator;
 mod oracle;
 mod pace;
 mod plan;

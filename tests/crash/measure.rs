@@ -37,6 +37,8 @@ pub struct Figures {
     pub flagged: u64,
     pub interrupted: usize,
     pub calls: u64,
+    /// How often payoutd itself stopped the confirms of the project.
+    pub lines_stopped: usize,
 }
 
 /// How long it took, if there was anything to take over.

@@ -60,6 +60,7 @@ impl Tally {
         sum.flagged += figures.flagged;
         sum.interrupted += figures.interrupted;
         sum.calls += figures.calls;
+        sum.lines_stopped += figures.lines_stopped;
         for (into, from) in [(&mut sum.faults, figures.faults), (&mut sum.statuses, figures.statuses)] {
             from.into_iter().for_each(|(name, count)| *into.entry(name).or_default() += count);
         }
@@ -122,6 +123,7 @@ impl Tally {
             ("calls that a death interrupted", sum.interrupted),
             ("callers who hung up in the middle of a request", sum.hang_ups),
             ("times a caller had to ask again", sum.tries_again),
+            ("times payoutd itself stopped all confirms, Pike having lied", sum.lines_stopped),
         ] {
             line(format!("| {words} | {count} |"));
         }

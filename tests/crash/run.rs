@@ -4,6 +4,7 @@ use crate::{
     chance::Chance,
     load::{SwitchedOff, Told, Voices},
     measure::Takeover,
+    operator::Operator,
     oracle::{self, Book, Finding, Promise},
     pace::SHORT,
     plan::{Needs, Plan, Trouble},
@@ -52,6 +53,7 @@ pub struct Stage {
     waves: usize,
     told: Vec<Told>,
     off: Vec<SwitchedOff>,
+    operator: Option<Operator>,
     takeover: Option<JoinHandle<Takeover>>,
 }
 
@@ -82,6 +84,7 @@ pub async fn run(plan: Plan, db: Database) -> (Figures, Vec<Finding>) {
         waves: 0,
         told: vec![],
         off: vec![],
+        operator: None,
         takeover: None,
     };
     stage.open().await;
@@ -110,7 +113,9 @@ impl Stage {
             let ended = self.scene.ready_or_ended(n).await;
             assert!(ended.is_none() || (n == ARMED && armed.is_some()), "{ended:?}\n{}", self.scene.log(n));
         }
-        self.voices(ARMED).send_card_number().await;
+        let voices = self.voices(ARMED);
+        self.operator = Some(Operator::call(self.scene.pool.clone(), voices.clone(), SWITCH_OFF));
+        voices.send_card_number().await;
         self.send_wave();
     }
 
@@ -232,6 +237,9 @@ impl Stage {
         self.figures.phases.push(("load", begun.elapsed()));
         oracle::settle(&self.scene).await;
         self.figures.phases.push(("settled", begun.elapsed()));
+        let stopped = self.operator.take().map(Operator::dismiss).unwrap_or_default();
+        self.figures.lines_stopped += stopped.len();
+        self.off.extend(stopped);
         let book = Book {
             told: std::mem::take(&mut self.told),
             off: std::mem::take(&mut self.off),
