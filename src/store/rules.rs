@@ -187,3 +187,23 @@ pub enum Switch {
     On,
     Off,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_switch_that_is_not_there_is_off() {
+        let project = ProjectId("shop".to_owned());
+        let on = |rows: &[(&str, bool)]| {
+            let rows = rows.iter().map(|(scope, confirms)| ((*scope).to_owned(), *confirms)).collect();
+            confirms_on(&rows, &project)
+        };
+        assert!(on(&[("*", true)]) && on(&[("*", true), ("shop", true), ("other", false)]));
+        for rows in
+            [&[][..], &[("shop", true)], &[("*", false), ("shop", true)], &[("*", true), ("shop", false)]]
+        {
+            assert!(!on(rows), "{rows:?}");
+        }
+    }
+}

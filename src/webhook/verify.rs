@@ -101,7 +101,7 @@ mod tests {
         encoding::{AsDer, PublicKeyX509Der},
         rand::SystemRandom,
         rsa::{KeyPair, KeySize},
-        signature::{KeyPair as _, RSA_PKCS1_SHA256, RSA_PSS_SHA256},
+        signature::{KeyPair as _, RSA_PKCS1_SHA256, RSA_PKCS1_SHA512, RSA_PSS_SHA256},
     };
     use axum::http::HeaderValue;
 
@@ -149,6 +149,12 @@ mod tests {
         flipped[100] ^= 1;
         let mut pss = vec![0; pair.public_modulus_len()];
         pair.sign(&RSA_PSS_SHA256, &SystemRandom::new(), BODY, &mut pss).unwrap();
+        let mut other_hash = vec![0; pair.public_modulus_len()];
+        pair.sign(&RSA_PKCS1_SHA512, &SystemRandom::new(), BODY, &mut other_hash).unwrap();
+        // The last character before the padding has four bits to spare; a lenient reader drops them.
+        let mut spare_bit = good.clone().into_bytes();
+        let last = spare_bit.len() - 3;
+        spare_bit[last] += 1;
         let bad: Vec<Vec<String>> = vec![
             vec![],
             vec![String::new()],
@@ -158,6 +164,10 @@ mod tests {
             vec![good.trim_end_matches('=').to_owned()],
             vec![good.replace('+', "-").replace('/', "_").replace('=', "")],
             vec![format!("{good}\t")],
+            vec![format!(" {good}")],
+            vec![format!("{} {}", &good[..64], &good[64..])],
+            vec![String::from_utf8(spare_bit).unwrap()],
+            vec![STANDARD.encode(other_hash)],
             vec![STANDARD.encode(flipped)],
             vec![STANDARD.encode(pss)],
             vec!["A".repeat(MAX_SIGNATURE_CHARS + 4)],

@@ -2,7 +2,7 @@
 
 use crate::{
     support::{
-        rest::{Api, order},
+        rest::{Api, order, order_of},
         unique,
     },
     world::World,
@@ -59,6 +59,23 @@ async fn one_key_means_one_request() {
     assert_eq!(world.count("SELECT count(*) FROM payouts").await, 1);
     order["metadata"] = json!({ "a": "b" });
     assert_eq!(api.create_with_key("the-key", &order).await.status, 422);
+}
+
+/// Whatever became of the payout: who wants to try again says so with another key.
+#[tokio::test]
+async fn a_key_outlives_the_end_of_its_payout() {
+    let world = World::open().await;
+    let api = world.caller();
+    for (key, order, status) in
+        [("one", order_of("tok_success", 1), "cancelled"), ("two", order("tok_decline"), "failed")]
+    {
+        let id = api.create_with_key(key, &order).await.id();
+        let payout = api.wait_status(&id, status).await;
+        let again = api.create_with_key(key, &order).await;
+        assert_eq!((again.status, &again.body), (200, &payout));
+    }
+    assert_eq!(world.count("SELECT count(*) FROM payouts").await, 2);
+    assert_eq!(world.ledger().await.sessions().len(), 2);
 }
 
 #[tokio::test]

@@ -114,6 +114,34 @@ async fn an_answer_that_comes_too_late_is_unknown() {
     assert_paid(&world.ledger().await, &payout);
 }
 
+/// Both webhooks come before the answers to the calls that they follow from; nothing is found out by asking.
+#[tokio::test]
+async fn webhooks_that_overtake_an_answer_are_believed() {
+    let mut world = World::with(|setup| {
+        for (key, value) in [("pike.total_timeout", "1m"), ("effects.lease", "5m")] {
+            setup.set(key, value);
+        }
+        for key in ["polling.first", "polling.steady", "polling.longest"] {
+            setup.set(key, "5m");
+        }
+    })
+    .await;
+    let start = world.pike.plan("session/start/payout", Trouble::HoldAnswer, 1);
+    let confirm = world.pike.plan("session/confirm", Trouble::HoldAnswer, 1);
+    let payout = world.caller().run(&order("tok_success"), "succeeded").await;
+    assert_eq!((start.met(), confirm.met()), (1, 1));
+    assert!(world.pike.seen_on("session/status").is_empty());
+    start.release();
+    confirm.release();
+    world.stop().await;
+    assert_eq!(world.pike.seen_on("session/confirm").len(), 1, "its answer came after all");
+    world.start().await;
+    let id = payout["id"].as_str().unwrap();
+    assert_eq!(world.caller().payout(id).await, payout, "what comes late changes nothing");
+    assert_paid(&world.ledger().await, &payout);
+    assert_story(&world.caller(), &payout).await;
+}
+
 #[tokio::test]
 async fn redirects_are_not_followed() {
     let world = World::open().await;

@@ -58,9 +58,9 @@ async fn a_receiver_that_fails_is_told_again_with_the_same_words() {
     assert_eq!(world.sink.refused.load(Ordering::SeqCst), 3);
     settled(&world, 1).await;
     assert_eq!(world.count("SELECT sum(attempts)::bigint FROM notifications").await, 4);
-    let stored: String =
-        sqlx::query_scalar("SELECT payload FROM notifications").fetch_one(&world.pool).await.unwrap();
-    assert_eq!(message.text, stored);
+    let (id, stored): (uuid::Uuid, String) =
+        sqlx::query_as("SELECT id, payload FROM notifications").fetch_one(&world.pool).await.unwrap();
+    assert_eq!((message.id, message.text), (format!("msg_{}", id.simple()), stored));
     assert_eq!(world.sink.all().len(), 1);
 }
 

@@ -75,9 +75,19 @@ async fn what_is_not_genuine_is_refused_and_not_stored() {
 #[tokio::test]
 async fn genuine_nonsense_is_told_apart() {
     let world = World::open().await;
-    for malformed in
-        ["", "{", "[]", "null", r#"{"type":7}"#, r#"{"session":{}}"#, r#"{"type":"a","type":"b"}"#]
-    {
+    for malformed in [
+        "",
+        "{",
+        "[]",
+        "null",
+        r#"{"type":7}"#,
+        r#"{"session":{}}"#,
+        r#"{"type":"a","type":"b"}"#,
+        r#"{"type":"a","t\u0079pe":"b"}"#,
+        r#"{"type":"a"}x"#,
+        r#"{"type":"\ud800"}"#,
+        "\u{feff}{\"type\":\"a\"}",
+    ] {
         assert_eq!(world.signed_webhook("shop", malformed).await, 400, "{malformed}");
     }
     assert_eq!(inbox(&world).await, 0);
@@ -103,6 +113,27 @@ async fn what_is_not_known_is_kept_and_answered_200() {
     until("unknown sessions waiting", || async { (world.count(waiting).await == 3).then_some(()) }).await;
     // None of it is in anybody's way.
     world.caller().run(&order("tok_success"), "succeeded").await;
+}
+
+/// Neither how the JSON is written nor what the request says of its body is anybody's business.
+#[tokio::test]
+async fn bytes_are_verified_and_kept_as_they_came() {
+    let world = World::open().await;
+    let odd =
+        " {\t\"session\" : null , \"type\":\"\\u0061\",\r\n\"n\":1.00e0, \"n\":100000000000000000000 } ";
+    let deep = format!(r#"{{"type":"a","deep":{}{}}}"#, "[".repeat(30_000), "]".repeat(30_000));
+    for body in [odd, &deep] {
+        let signature = keys::rsa("pike.key.pem", body.as_bytes());
+        let signed = ("X-PARTNER-SIGN", signature.as_str());
+        assert_eq!(world.webhook("/pike/shop", &[signed], body.into()).await, 200, "no content type");
+        for odd in ["text/html; charset=utf-16", "multipart/form-data", "?", ""] {
+            let headers = [signed, ("content-type", odd)];
+            assert_eq!(world.webhook("/pike/shop", &headers, body.into()).await, 200, "{odd}");
+        }
+    }
+    let kept: Vec<Vec<u8>> =
+        sqlx::query_scalar("SELECT body FROM inbox ORDER BY id").fetch_all(&world.pool).await.unwrap();
+    assert!(kept == [odd.as_bytes(), deep.as_bytes()], "not the bytes that were signed");
 }
 
 fn resend(world: &World, hook: &Exchange, path: &str) -> reqwest::RequestBuilder {

@@ -1,7 +1,7 @@
 //! Whoever lost a claim writes nothing; whoever holds it writes once.
 
 use crate::support::{
-    Database, due, is_done, is_superseded, lanes, not_paid, paid, read, ready, rules, webhook,
+    Database, due, is_done, is_superseded, lanes, not_paid, order, paid, read, ready, rules, webhook,
 };
 use payoutd::{
     domain::{effect::EffectKind, id::PayoutId},
@@ -90,6 +90,28 @@ async fn of_two_replicas_one_looks_at_a_due_payout() {
         assert_eq!(all.iter().filter(|applied| is_superseded(applied)).count(), 2, "{all:?}");
     }
     assert_eq!(database.number("SELECT count(*) FROM effects WHERE kind = 'read_status'").await, 10);
+}
+
+#[tokio::test]
+async fn two_who_claim_at_once_share_the_work() {
+    let database = Database::fresh().await;
+    let engine = database.engine(rules(None)).await;
+    for _ in 0..10 {
+        engine.create(order("user-1")).await.unwrap();
+    }
+    // Somebody is just about to claim half of it. Whoever waited for him would get a lock time-out.
+    let mut other = database.pool.begin().await.unwrap();
+    let taken = "SELECT id FROM effects ORDER BY id LIMIT 5 FOR UPDATE";
+    let taken: Vec<i64> = sqlx::query_scalar(taken).fetch_all(&mut *other).await.unwrap();
+    let lease = Duration::from_secs(600);
+    let first = database.claim_effects(lease).await;
+    assert_eq!(first.len(), 5);
+    assert!(first.iter().all(|effect| !taken.contains(&effect.claim.id)));
+    other.rollback().await.unwrap();
+    let (one, two) = tokio::join!(database.claim_effects(lease), database.claim_effects(lease));
+    let mut rest: Vec<i64> = one.iter().chain(&two).map(|effect| effect.claim.id).collect();
+    rest.sort_unstable();
+    assert_eq!(rest, taken, "each once");
 }
 
 #[tokio::test]

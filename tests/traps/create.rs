@@ -103,3 +103,15 @@ async fn a_key_with_another_request_is_refused_by_either_replica() {
         .count();
     assert_eq!(refused, 2);
 }
+
+#[tokio::test]
+async fn keys_and_references_are_compared_byte_by_byte() {
+    let database = Database::fresh().await;
+    let engine = database.engine(rules(None)).await;
+    for (key, reference) in [("abc", "Invoice-1"), ("ABC", "invoice-1"), ("abC", "INVOICE-1")] {
+        let mut new = NewPayout { idempotency_key: key.to_owned(), ..order("user-1") };
+        new.order.reference = Some(reference.to_owned());
+        let created = engine.create(new).await.unwrap();
+        assert!(matches!(created, Created::New(_)), "{key} {reference}: {created:?}");
+    }
+}

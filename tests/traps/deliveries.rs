@@ -1,4 +1,5 @@
-//! An endpoint that answers slowly delays its own project's notifications only.
+//! An endpoint that answers slowly delays its own project's notifications only; one that never takes a message
+//! is given up, visibly.
 
 use crate::{
     peer::{Conduct, Peer, answer},
@@ -40,6 +41,38 @@ async fn tell(database: &Database, engine: &Engine, project: &str, messages: i64
     let mut tx = database.pool.begin().await.unwrap();
     notifications::insert(&mut tx, &messages).await.unwrap();
     tx.commit().await.unwrap();
+}
+
+/// A worker with one endpoint.
+fn worker(database: &Database, peer: &Peer, give_up_after: Duration) -> Notifications {
+    let secret = Secret::parse(keys::new_notify_secret().unwrap().expose_secret()).unwrap();
+    let endpoint = Endpoint { url: peer.url.clone(), secret };
+    let endpoints = BTreeMap::from([(ProjectId("deaf".to_owned()), endpoint)]);
+    let notifier = Notifier::new(endpoints, LONG, PrivateAddresses::Allowed).unwrap();
+    let settings = NotifySettings { lease: LONG, retry_first: LONG, retry_longest: LONG, give_up_after };
+    Notifications::new(database.pool.clone(), Arc::new(notifier), Clock, settings, Arc::default())
+}
+
+/// For as long as it is not old it comes back; then it stays, undelivered and with the reason.
+#[tokio::test]
+async fn what_nobody_takes_is_given_up_visibly() {
+    for (give_up_after, coming_back) in [(LONG, 1), (Duration::ZERO, 0)] {
+        let database = Database::fresh().await;
+        let engine = database.engine(rules(None)).await;
+        let peer = Peer::start(|_| Conduct::Say(answer("500 Oops", ""))).await;
+        tell(&database, &engine, "deaf", 1).await;
+        let worker = worker(&database, &peer, give_up_after);
+        assert_eq!(worker.start_some().await.unwrap(), 1);
+        worker.finish().await;
+        for (sql, count) in [
+            ("SELECT count(*) FROM notifications WHERE due_at IS NOT NULL", coming_back),
+            ("SELECT count(*) FROM notifications WHERE delivered_at IS NOT NULL", 0),
+            ("SELECT count(*) FROM notifications WHERE last_error LIKE '%500%' AND attempts = 1", 1),
+        ] {
+            assert_eq!(database.number(sql).await, count, "{give_up_after:?}: {sql}");
+        }
+        assert_eq!((worker.start_some().await.unwrap(), peer.heard()), (0, 1));
+    }
 }
 
 #[tokio::test]

@@ -35,7 +35,7 @@ pub fn pike(url: &str, total_timeout: Duration) -> Pike {
     Pike::new(settings, BTreeMap::from([(project(), identity)])).unwrap()
 }
 
-fn call(kind: EffectKind) -> Call {
+pub fn call(kind: EffectKind) -> Call {
     Call {
         project: project(),
         kind,

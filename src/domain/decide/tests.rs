@@ -72,6 +72,37 @@ fn other_metadata_or_currency_or_session_are_not_ours() {
 }
 
 #[test]
+fn an_answer_about_something_else_is_not_adopted() {
+    let amount = |minor| {
+        let mut report = awaits_confirm();
+        report.payouts[0].amount_minor = minor;
+        report
+    };
+    let others = [
+        SessionReport { session: SessionId("ps_2".into()), ..paid() },
+        SessionReport { session: SessionId("ps_2".into()), ..awaits_confirm() },
+        amount(Some(0)),
+        amount(Some(-1000)),
+        amount(Some(1001)),
+        amount(None),
+    ];
+    for (call, state) in [
+        (EffectKind::StartPayout, State::Starting { session: session() }),
+        (EffectKind::ReadStatus, State::Processing { session: session() }),
+        (EffectKind::Confirm, State::Confirming { session: session() }),
+    ] {
+        for other in &others {
+            let event =
+                Event::Observed(Observation::Answered { call, outcome: Outcome::Accepted(other.clone()) });
+            let decision = at_once(&payout_in(state.clone()), &event);
+            let Decision::Flag(_, step) = decision else { panic!("{call:?} {other:?}: {decision:?}") };
+            assert!(!step.to.is_final() && step.to.session() == Some(&session()), "{call:?} {other:?}");
+            assert!(!step.effects.contains(&EffectKind::Confirm) && step.facts.is_none(), "{other:?}");
+        }
+    }
+}
+
+#[test]
 fn a_hold_ends_before_pikes_window_does() {
     let mut payout = payout_in(State::Processing { session: session() });
     payout.order.amount = Money::new(600_000, "RUB".parse().unwrap()).unwrap();

@@ -142,3 +142,30 @@ fn a_start_is_written_in_the_names_of_its_version() {
     let body: Value = serde_json::from_slice(&start_body(ApiVersion::V2, &recurrent)).unwrap();
     assert_eq!(body["payout_details"], json!({"type": "recurrent", "recurrent": {"token": "tok"}}));
 }
+
+/// Whoever signs is believed about payouts, not about JSON. What is deep or long where nobody looks harms
+/// nothing; what is broken is not read.
+#[test]
+fn deep_long_and_broken_bodies_harm_nobody() {
+    let deep = format!("{}{}", "[".repeat(30_000), "]".repeat(30_000));
+    let deeper = format!("{}1{}", "{\"a\":".repeat(10_000), "}".repeat(10_000));
+    let long = format!("[{}0]", "0,".repeat(30_000));
+    for odd in [&deep, &deeper, &long] {
+        assert_eq!(report(&V1.replace("{\"new\":1}", odd)), report(V1));
+        let fact = report(&V1.replace("{\"rrn\":\"5063\",\"auth_code\":\"0311\"}", odd));
+        assert_eq!((fact.payouts[0].facts.rrn.as_ref(), fact.payouts.len()), (None, 1));
+        assert_eq!(read_webhook(V1.replacen("125050", odd, 1).as_bytes()), Webhook::Unreadable);
+        assert_eq!(read_webhook(odd.as_bytes()), Webhook::Unreadable);
+    }
+    for broken in [
+        V1.to_owned() + "}",
+        "\u{feff}".to_owned() + V1,
+        V1.replacen("accepted", "\\ud800", 1),
+        V1.replace("{\"new\":1}", &"[".repeat(30_000)),
+    ] {
+        assert_eq!(read_webhook(broken.as_bytes()), Webhook::Unreadable);
+    }
+    let mut latin = V1.as_bytes().to_vec();
+    latin[2] = 0xff;
+    assert_eq!(read_webhook(&latin), Webhook::Unreadable);
+}

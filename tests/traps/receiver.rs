@@ -1,0 +1,75 @@
+//! The receiver of webhooks on its own, with a writer behind it that never comes back.
+
+use crate::support::project;
+use axum::{
+    body::Body,
+    http::{Request, Response, StatusCode},
+};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use hmac::{Hmac, KeyInit, Mac};
+use http_body_util::BodyExt;
+use payoutd::{
+    batch::Batcher,
+    store::inbox::Incoming,
+    webhook::{self, Verifier, WebhookState},
+};
+use sha2::Sha256;
+use std::{collections::BTreeMap, sync::Arc};
+use tower::ServiceExt;
+
+const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
+
+/// One webhook can be written, one can wait.
+fn receiver() -> axum::Router {
+    let verifiers = BTreeMap::from([(project(), Verifier::hmac("x-signature", SECRET).unwrap())]);
+    webhook::router(WebhookState {
+        verifiers: Arc::new(verifiers),
+        intake: Batcher::spawn(1, 1, |_: Vec<Incoming>| std::future::pending()),
+        wake: Arc::default(),
+    })
+}
+
+fn signature(secret: &[u8], body: &str) -> String {
+    let mac = Hmac::<Sha256>::new_from_slice(secret).unwrap().chain_update(body);
+    STANDARD.encode(mac.finalize().into_bytes())
+}
+
+async fn send(router: axum::Router, signatures: &[&str], body: String) -> Response<Body> {
+    let mut request = Request::post(format!("/pike/{}", project()));
+    for signature in signatures {
+        request = request.header("x-signature", *signature);
+    }
+    router.oneshot(request.body(Body::from(body)).unwrap()).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_receiver_with_too_much_to_do_says_come_back() {
+    let router = receiver();
+    let sending = (0..3).map(|number| {
+        let (router, body) = (router.clone(), format!(r#"{{"type":"a","n":{number}}}"#));
+        Box::pin(async move { send(router, &[&signature(SECRET, &body)], body.clone()).await })
+    });
+    // The others wait for a writer; whoever finds no place to wait is answered at once.
+    let (answer, ..) = futures_util::future::select_all(sending).await;
+    assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(answer.headers()["retry-after"], "5");
+}
+
+#[tokio::test]
+async fn a_forgery_is_not_told_what_is_wrong_with_it() {
+    let body = r#"{"type":"a"}"#;
+    let (good, foreign) = (signature(SECRET, body), signature(&[9; 32], body));
+    let altered = signature(SECRET, "{}");
+    let none: &[&str] = &[];
+    let cases = [none, &[""], &["%%%"], &["AAAA"], &[&good[..20]], &[&foreign], &[&altered], &[&good, &good]];
+    let mut told = vec![];
+    for signatures in cases {
+        let answer = send(receiver(), signatures, body.to_owned()).await;
+        assert_eq!(answer.status(), StatusCode::UNAUTHORIZED, "{signatures:?}");
+        let headers = format!("{:?}", answer.headers());
+        told.push((headers, answer.into_body().collect().await.unwrap().to_bytes()));
+    }
+    told.dedup();
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].1.is_empty());
+}
