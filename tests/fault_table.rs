@@ -94,13 +94,13 @@ fn missing(file: &str, name: &str) -> Option<String> {
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
     let Ok(text) = std::fs::read_to_string(path) else { return Some(format!("{file} is not there")) };
     let lines: Vec<&str> = text.lines().map(str::trim).collect();
-    let begins = |line: &&str| {
+    let begins = |line: &str| {
         let line = line.trim_start_matches("pub ").trim_start_matches("async ");
         line.strip_prefix("fn ")
             .and_then(|rest| rest.strip_prefix(name))
             .is_some_and(|rest| rest.starts_with('('))
     };
-    let at = lines.iter().position(|line| begins(&line));
+    let at = lines.iter().position(|line| begins(line));
     let attributes: Vec<&str> = at.map_or(vec![], |at| {
         lines[..at].iter().rev().take_while(|line| line.starts_with("#[")).copied().collect()
     });

@@ -1,5 +1,5 @@
-//! An endpoint that answers slowly delays its own project's notifications only; one that never takes a message
-//! is given up, visibly.
+//! An endpoint that answers slowly delays its own project's notifications only; what one never takes is given
+//! up, visibly.
 
 use crate::{
     peer::{Conduct, Peer, answer},
