@@ -1,5 +1,5 @@
-//! A person who is called when payoutd stops a project's confirms by itself: looks, and lets them go on. Under
-//! a Pike that lies that happens; without somebody who answers the alarm, payouts would wait for ever.
+//! A person who is called when payoutd stops a project's confirms by itself: looks, and lets them go on.
+//! Under a Pike that lies that happens; with nobody to answer the alarm, payouts would wait for ever.
 
 use crate::load::{SwitchedOff, Voices};
 use payoutd::clock::Clock;
