@@ -30,3 +30,14 @@ impl EffectKind {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_moves_money_is_never_simply_made_again() {
+        let again = EffectKind::ALL.into_iter().filter(|kind| kind.repeatable()).collect::<Vec<_>>();
+        assert_eq!(again, [EffectKind::CreateSession, EffectKind::ReadStatus]);
+    }
+}

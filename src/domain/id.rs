@@ -65,6 +65,12 @@ mod tests {
     }
 
     #[test]
+    fn names_are_shown_as_they_are() {
+        assert_eq!(ProjectId("shop".into()).to_string(), "shop");
+        assert_eq!(SessionId("ps_1".into()).to_string(), "ps_1");
+    }
+
+    #[test]
     fn other_texts_are_refused() {
         for text in
             ["", "payout_", "po_00000000000000000123456789abcdef", "payout_0000000000000000012345678-abcdef"]

@@ -99,6 +99,8 @@ mod tests {
     #[test]
     fn currencies_are_iso_4217_in_any_case() {
         assert_eq!("eUr".parse::<Currency>().unwrap().code(), "EUR");
+        let (eur, rub): (Currency, Currency) = ("eur".parse().unwrap(), "rub".parse().unwrap());
+        assert!(eur.partial_cmp(&rub).is_some_and(std::cmp::Ordering::is_lt) && eur.to_string() == "EUR");
         for bad in ["", "EU", "EURO", "ZZZ", "XAU", "XXX", "€"] {
             assert!(bad.parse::<Currency>().is_err(), "{bad}");
         }

@@ -120,3 +120,16 @@ impl Payout {
 pub fn metadata_tag(id: PayoutId, attempt: i32) -> String {
     format!("{id}/{attempt}")
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::domain::{decide::fixtures::payout_in, state::State};
+
+    /// Pike repeats it in its reports and webhooks for ever: it may not change.
+    #[test]
+    fn payout_and_attempt_travel_with_the_money() {
+        let mut payout = payout_in(State::Accepted);
+        payout.attempt = 2;
+        assert_eq!(payout.metadata_tag(), format!("{}/2", payout.id));
+    }
+}

@@ -74,3 +74,6 @@ impl Polling {
         Some(state.hold_until().map_or(due, |until| due.min(until.max(now + self.first))))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -119,6 +119,38 @@ mod tests {
     }
 
     #[test]
+    fn every_code_that_pike_documents_has_words_of_its_own() {
+        let codes = [
+            "declined_by_issuer_bank",
+            "not_permitted_by_issuer_bank",
+            "operation_rejected",
+            "bank_card_expired",
+            "card_number_does_not_exist",
+            "account_not_found",
+            "activity_count_exceeded",
+            "amount_less_allowed_provider",
+            "provider_exceeds_amount_limit",
+            "provider_foreign_transfer_prohibited",
+            "provider_issuer_unavailable",
+            "provider_internal_error",
+            "provider_timeout",
+            "wallet_internal_error",
+            "routing_internal_error",
+            "insufficient_wallet_balance",
+            "confirm_timeout",
+            "session_cancelled",
+            "session_cancelled_by_partner",
+            "start_unresolved",
+        ];
+        let words: std::collections::BTreeSet<_> = codes.iter().filter_map(|code| meaning(code)).collect();
+        assert_eq!(words.len(), codes.len());
+        assert!(words.iter().all(|words| words.ends_with('.')) && meaning("something_new").is_none());
+        // Refusals of a start that nobody needs to doubt.
+        let final_ones = codes.iter().filter(|code| is_final_start_refusal(code)).count();
+        assert_eq!(final_ones, 10);
+    }
+
+    #[test]
     fn ambiguous_codes_are_never_final_refusals() {
         for code in [
             "internal_error",

@@ -234,3 +234,6 @@ impl CancelCause {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -45,7 +45,7 @@ pub(super) fn rules() -> RuleSet {
 }
 
 /// Every state once.
-pub(super) fn states() -> Vec<State> {
+pub(in crate::domain) fn states() -> Vec<State> {
     let session = session();
     let cause = CancelCause::Requested;
     vec![

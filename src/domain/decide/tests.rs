@@ -43,6 +43,30 @@ fn an_error_webhook_that_comes_after_its_settlement_raises_nothing() {
 }
 
 #[test]
+fn a_failure_has_pikes_code_or_else_says_where_it_was_seen() {
+    let code = |report: SessionReport| match report.shows(&payout_in(State::Settling { session: session() }))
+    {
+        Shows::NotPaid { code } => code,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(code(not_paid()), "declined_by_issuer_bank");
+    let silent = |status| report(status, Some(PayoutStatus::Failed));
+    assert_eq!(code(silent(SessionStatus::Cancelled)), "session_cancelled");
+    assert_eq!(code(silent(SessionStatus::Accepted)), "failed");
+}
+
+/// A payout that is shown as paid in a session that is shown as cancelled is neither: somebody has to look.
+#[test]
+fn a_cancelled_session_with_money_in_it_is_a_contradiction() {
+    for state in [State::Settling { session: session() }, State::Processing { session: session() }] {
+        let report = report(SessionStatus::Cancelled, Some(PayoutStatus::Succeeded));
+        let decision = later(&payout_in(state.clone()), &seen(report));
+        let Decision::Flag(Anomaly::Contradiction, step) = decision else { panic!("{decision:?}") };
+        assert_eq!(step.to, state);
+    }
+}
+
+#[test]
 fn money_without_a_permit_is_recorded_and_raised() {
     for state in [State::Processing { session: session() }, State::Starting { session: session() }] {
         let decision = later(&payout_in(state), &seen(paid()));

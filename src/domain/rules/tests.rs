@@ -63,6 +63,8 @@ fn amounts_are_limited_at_both_ends() {
         outcome(|i| i.amount = amount(901)),
         (RuleOutcome::Hold, vec!["amount.hold_above".to_owned()])
     );
+    let at_most = outcome(|i| i.amount = amount(1000));
+    assert_eq!(at_most, (RuleOutcome::Hold, vec!["amount.hold_above".to_owned()]), "the maximum is allowed");
     assert_eq!(outcome(|i| i.amount = amount(1001)).0, RuleOutcome::Cancel);
 }
 
