@@ -32,6 +32,8 @@ pub struct World<'a> {
     pub recipient_today: Option<i64>,
     /// The switch for all confirms.
     pub confirms_on: bool,
+    /// The rules that the payout's permit was decided under, if it has one and that was read.
+    pub permitted_under: Option<&'a str>,
 }
 
 /// What follows from an event.

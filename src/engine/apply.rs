@@ -32,6 +32,8 @@ struct RuleFacts {
     permitted: BTreeMap<(ProjectId, String, Currency), i64>,
     /// What payouts that have a permit already add to these totals themselves.
     own: BTreeMap<PayoutId, i64>,
+    /// The rules that their permits were decided under.
+    rule_sets: BTreeMap<PayoutId, String>,
     /// Totals are complete for these recipients only.
     read: BTreeSet<Recipient>,
 }
@@ -117,6 +119,7 @@ impl Core {
             recipient_today,
             confirms_on: self.mode == Mode::Everything
                 && rules::confirms_on(&facts.switches, &stored.payout.project),
+            permitted_under: facts.rule_sets.get(&stored.payout.id).map(String::as_str),
         };
         let decision = decide::decide(&stored.payout, &envelope.event, &world);
         if let Decision::Refuse(refusal) = decision {
@@ -163,13 +166,16 @@ impl Core {
             .map(|stored| recipient(stored))
             .collect();
         let mut facts = RuleFacts { switches: rules::confirm_switches(tx).await?, ..RuleFacts::default() };
+        let permitted = judged.iter().filter(|stored| stored.payout.permit.is_some());
+        let permitted: Vec<PayoutId> = permitted.map(|stored| stored.payout.id).collect();
+        if !permitted.is_empty() {
+            facts.rule_sets = permits::rule_sets(tx, &permitted).await?;
+        }
         let now = pool::now(tx).await?;
         if !capped.is_empty() {
             permits::lock_recipients(tx, &capped).await?;
             let midnight = now.replace_time(time::Time::MIDNIGHT);
             facts.permitted = permits::permitted_since(tx, &capped, midnight).await?;
-            let permitted = judged.iter().filter(|stored| stored.payout.permit.is_some());
-            let permitted: Vec<PayoutId> = permitted.map(|stored| stored.payout.id).collect();
             if !permitted.is_empty() {
                 facts.own = permits::own_since(tx, &permitted, midnight).await?;
             }

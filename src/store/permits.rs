@@ -111,6 +111,24 @@ pub async fn standing(db: &mut PgConnection, claim: EffectClaim) -> Result<Optio
     Ok(Some(Standing { evidence, confirms_on }))
 }
 
+/// The rules under which these payouts' confirms were permitted.
+///
+/// # Errors
+/// Database errors only.
+pub async fn rule_sets(
+    tx: &mut PgConnection,
+    payouts: &[PayoutId],
+) -> Result<BTreeMap<PayoutId, String>, StoreError> {
+    let ids: Vec<uuid::Uuid> = payouts.iter().map(|id| id.0).collect();
+    let rows: Vec<(uuid::Uuid, String)> = sqlx::query_as(
+        "SELECT payout_id, rule_set FROM permits WHERE payout_id = ANY($1) AND kind = 'confirm'",
+    )
+    .bind(ids)
+    .fetch_all(tx)
+    .await?;
+    Ok(rows.into_iter().map(|(id, rule_set)| (PayoutId(id), rule_set)).collect())
+}
+
 /// What these payouts themselves add to what their recipients were permitted since `since`.
 ///
 /// # Errors

@@ -74,12 +74,31 @@ fn reject(payout: &Payout, world: &World<'_>) -> Decision {
     }
 }
 
-/// A person has looked. What was held back goes on from what Pike shows now.
+/// A person has looked. What was held back goes on from what Pike shows now: the call that the state waits
+/// for was taken back by the flag, or its answer is what raised it, so what became of it is not known.
 fn clear_flag(payout: &Payout) -> Decision {
     if payout.anomaly.is_none() {
         return Decision::Refuse(Refusal::NotFlagged);
     }
-    let step = Step { clears_flag: true, ..Step::to(payout.state.clone(), Reason::FlagCleared) };
+    let to = match payout.state.clone() {
+        State::Starting { session } => State::StartUnknown { session },
+        State::Confirming { session } => State::ConfirmUnknown { session },
+        State::Cancelling { session, cause } => State::CancelUnknown { session, cause },
+        same @ (State::Accepted
+        | State::StartUnknown { .. }
+        | State::Processing { .. }
+        | State::OnHold { .. }
+        | State::ConfirmUnknown { .. }
+        | State::Settling { .. }
+        | State::CancelUnknown { .. }
+        | State::CancelSent { .. }
+        | State::Unknown { .. }
+        | State::Succeeded { .. }
+        | State::Returned { .. }
+        | State::Failed { .. }
+        | State::Cancelled { .. }) => same,
+    };
+    let step = Step { clears_flag: true, ..Step::to(to, Reason::FlagCleared) };
     let open = payout.state.session().is_some() && !payout.state.is_final();
     Decision::Move(if open { step.effect(EffectKind::ReadStatus) } else { step })
 }

@@ -148,7 +148,8 @@ fn after_session_error(
 
 /// Confirming again is harmless: it is the same session under the same permit. If the permit is one of older
 /// rules, those in force are asked, and an approval under the old ones is none under these. They cannot
-/// cancel any more, because the first confirm may still arrive: a no is a matter for a person.
+/// cancel any more, because the first confirm may still arrive: a no is a matter for a person. A permit that
+/// does not fit the payout under its own rules either is no permit for what is stored now.
 fn resend_confirm(
     payout: &Payout,
     session: &SessionId,
@@ -160,6 +161,11 @@ fn resend_confirm(
     let permit = Permit::bind(PermitKind::Confirm, payout, session, &world.rules.version);
     if payout.permit.as_ref() == Some(&permit) {
         return Decision::Move(step);
+    }
+    let same_under = |rules| Permit::bind(PermitKind::Confirm, payout, session, rules);
+    if world.permitted_under.map(same_under) != payout.permit {
+        let stay = Step::to(payout.state.clone(), Reason::Contradicted);
+        return Decision::Flag(Anomaly::PermitAltered, stay);
     }
     let verdict = evaluate(payout, &payout.facts.updated_with(&report.facts()), world, false);
     let forbidden = |why| {

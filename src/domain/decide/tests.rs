@@ -211,8 +211,9 @@ fn an_unknown_start_is_watched_then_closed_unless_resending_is_known_to_be_safe(
     let rules = rules();
     let resent = |waited: Duration| {
         let now = EPOCH + waited;
-        let world = World { now, policy: &policy, rules: &rules, recipient_today: None, confirms_on: true };
-        let Decision::Move(step) = decide(&payout, &seen(not_started()), &world) else { panic!() };
+        let Decision::Move(step) = decide(&payout, &seen(not_started()), &world(now, &policy, &rules)) else {
+            panic!()
+        };
         step
     };
     let step = resent(Duration::minutes(4));
@@ -248,7 +249,7 @@ fn a_start_that_shows_takes_its_repetition_back() {
 fn the_switch_holds_and_lets_go() {
     let (policy, rules) = (policy(), rules());
     let now = EPOCH + Duration::seconds(1);
-    let off = World { now, policy: &policy, rules: &rules, recipient_today: None, confirms_on: false };
+    let off = World { confirms_on: false, ..world(now, &policy, &rules) };
     let mut payout = starting();
     let Decision::Move(step) = decide(&payout, &seen(awaits_confirm()), &off) else { panic!() };
     assert!(matches!(step.to, State::OnHold { cause: HoldCause::Switch, .. }) && step.permit.is_none());
@@ -295,8 +296,7 @@ fn a_confirm_under_other_rules_is_decided_again() {
     let policy = policy();
     let decided = |rules: &RuleSet, confirms_on| {
         let now = EPOCH + Duration::hours(1);
-        let world = World { now, policy: &policy, rules, recipient_today: Some(0), confirms_on };
-        decide(&payout, &event, &world)
+        decide(&payout, &event, &World { confirms_on, ..world(now, &policy, rules) })
     };
     let Decision::Move(same) = decided(&rules(), true) else { panic!() };
     assert_eq!(
@@ -352,5 +352,40 @@ fn a_word_is_said_again_only_after_a_look_at_the_present() {
         let answer = Event::Observed(Observation::Answered { call: EffectKind::ReadStatus, outcome });
         let Decision::Move(step) = later(&payout, &answer) else { panic!("{payout:?}") };
         assert_eq!(step.effects.len(), 1, "the word again: {step:?}");
+    }
+}
+
+/// The flag took the start or the confirm back: waiting for its answer would have no end.
+#[test]
+fn a_flag_taken_off_leaves_nobody_waiting_for_a_call_that_was_taken_back() {
+    let clear = Event::Command(Command::ClearFlag { by: "someone".into(), reason: "seen".into() });
+    for (state, next) in [
+        (State::Starting { session: session() }, State::StartUnknown { session: session() }),
+        (State::Confirming { session: session() }, State::ConfirmUnknown { session: session() }),
+        (
+            State::Cancelling { session: session(), cause: CancelCause::Requested },
+            State::CancelUnknown { session: session(), cause: CancelCause::Requested },
+        ),
+    ] {
+        let payout = Payout { anomaly: Some(Anomaly::OtherSession), ..payout_in(state) };
+        let Decision::Move(step) = later(&payout, &clear) else { panic!() };
+        assert_eq!((step.to, &step.effects[..]), (next, &[EffectKind::ReadStatus][..]));
+    }
+}
+
+/// Somebody wrote into the payout after it was permitted: no rules are asked about what they wrote.
+#[test]
+fn an_altered_payout_is_not_permitted_anew() {
+    let (policy, rules, now) = (policy(), rules(), EPOCH + Duration::HOUR);
+    let mut payout = payout_in(State::ConfirmUnknown { session: session() });
+    let outcome = Outcome::Accepted(awaits_confirm());
+    let event = Event::Observed(Observation::Answered { call: EffectKind::ReadStatus, outcome });
+    payout.order.recipient_name = "Mallory".into();
+    for permitted_under in [Some("test"), Some("other"), None] {
+        let world = World { permitted_under, ..world(now, &policy, &rules) };
+        let Decision::Flag(Anomaly::PermitAltered, step) = decide(&payout, &event, &world) else {
+            panic!("{permitted_under:?}")
+        };
+        assert!(step.effects.is_empty() && step.permit.is_none() && step.to == payout.state);
     }
 }
