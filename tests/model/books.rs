@@ -27,13 +27,24 @@ pub const EPOCH: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
 pub const LEASE: Duration = Duration::seconds(60);
 /// Of whoever created the payout.
 pub const CREATOR: &str = "key-1";
-
+/// Of the payout as it was ordered.
+const RECIPIENT: &str = "Anna";
 #[derive(Clone, Debug)]
 pub struct Effect {
     pub id: u64,
     pub kind: EffectKind,
     pub fence: u32,
     pub lease: Option<OffsetDateTime>,
+    /// The hash of the permit that it was wanted under.
+    pub carried: Option<[u8; 32]>,
+}
+
+/// A permit as it stands in its own table.
+#[derive(Clone, Debug)]
+pub struct Standing {
+    pub permit: Permit,
+    pub rule_set: String,
+    pub renewed_at: OffsetDateTime,
 }
 
 /// Everything that is the same in all histories but for one setting.
@@ -42,6 +53,8 @@ pub struct Terms {
     pub never: Policy,
     pub same_session: Policy,
     pub rules: RuleSet,
+    /// The same limits by another name: what was permitted under the others is decided again.
+    pub other_rules: RuleSet,
 }
 
 impl Terms {
@@ -60,14 +73,16 @@ impl Terms {
         };
         let limits = AmountLimits { min: 1, max: 1_000_000, hold_above: Some(500_000) };
         let rub = "RUB".parse().unwrap();
+        let rules = |version: &str| RuleSet {
+            version: version.to_owned(),
+            amounts: BTreeMap::from([(rub, limits)]),
+            ..RuleSet::default()
+        };
         Self {
             same_session: Policy { resend_start: ResendStart::SameSession, ..never.clone() },
             never,
-            rules: RuleSet {
-                version: "model".to_owned(),
-                amounts: BTreeMap::from([(rub, limits)]),
-                ..RuleSet::default()
-            },
+            rules: rules("model"),
+            other_rules: rules("other"),
         }
     }
 }
@@ -83,6 +98,10 @@ pub struct Books<'a> {
     pub next_check: Option<OffsetDateTime>,
     /// Every permit ever given, with whether confirms were on.
     pub permits: Vec<(Permit, SessionId, bool)>,
+    /// The permit in its own table.
+    pub standing: Option<Standing>,
+    /// Permits that might be confirmed under: bound to the order as it was created.
+    bound: Vec<[u8; 32]>,
     /// Effects whose outcome was recorded.
     pub recorded: Vec<u64>,
     /// The first decision that broke a promise.
@@ -96,7 +115,7 @@ impl<'a> Books<'a> {
             amount: Money::new(minor, "RUB".parse().unwrap()).unwrap(),
             destination: DestinationKind::TokenizedCard,
             destination_fingerprint: [1; 32],
-            recipient_name: "Anna".to_owned(),
+            recipient_name: RECIPIENT.to_owned(),
             customer_reference: "user-1".to_owned(),
             reference: None,
             created_by: CREATOR.to_owned(),
@@ -122,6 +141,8 @@ impl<'a> Books<'a> {
             effects: vec![],
             next_check: Some(EPOCH + policy.polling.steady),
             permits: vec![],
+            standing: None,
+            bound: vec![],
             recorded: vec![],
             broken: None,
             effects_made: 0,
@@ -156,16 +177,24 @@ impl<'a> Books<'a> {
         }
     }
 
-    /// Records the outcome of an effect, if its claim is still good.
-    pub fn record(&mut self, claim: &Effect, outcome: Outcome, now: OffsetDateTime) -> Option<Reason> {
+    /// Closes an effect, if its claim is still good.
+    pub fn close(&mut self, claim: &Effect) -> bool {
         let held =
             self.effects.iter().position(|effect| effect.id == claim.id && effect.fence == claim.fence);
         match held {
             Some(at) => drop(self.effects.swap_remove(at)),
             None if self.has(Bug::FenceDropped) => {}
-            None => return None,
+            None => return false,
         }
         self.recorded.push(claim.id);
+        true
+    }
+
+    /// Records the outcome of an effect, if its claim is still good.
+    pub fn record(&mut self, claim: &Effect, outcome: Outcome, now: OffsetDateTime) -> Option<Reason> {
+        if !self.close(claim) {
+            return None;
+        }
         let unknown = matches!(outcome, Outcome::Unknown(_));
         if unknown && claim.kind == EffectKind::StartPayout {
             if self.has(Bug::ResendAfterTimeout) {
@@ -214,12 +243,14 @@ impl<'a> Books<'a> {
     pub fn apply(&mut self, event: &Event, now: OffsetDateTime) -> Option<Reason> {
         // As the engine does: what the rules need is read only if they may be asked.
         let judged = needs_verdict(&self.payout, event);
+        let under = self.standing.as_ref().map(|standing| standing.rule_set.clone());
         let world = World {
             now,
             policy: self.policy,
             rules: self.rules,
             recipient_today: judged.then_some(0),
             confirms_on: judged && self.confirms_on,
+            permitted_under: under.as_deref().filter(|_| judged),
         };
         let blind = judged && self.has(Bug::SwitchIgnored);
         let seen = World { confirms_on: world.confirms_on || blind, ..world.clone() };
@@ -267,21 +298,43 @@ impl<'a> Books<'a> {
         }
         payout.state = step.to;
         payout.version += 1;
+        if step.clears_flag {
+            payout.anomaly = None;
+        }
         if let Some(facts) = step.facts {
             payout.facts = facts;
         }
         if self.bug != Some(Bug::VoidsIgnored) {
             self.effects.retain(|effect| !step.voids.contains(&effect.kind));
         }
-        if let Some(permit) = step.permit {
+        self.permit(step.permit, step.effects.contains(&EffectKind::Confirm), now);
+        self.want(&step.effects);
+        Some(step.why)
+    }
+
+    /// A permit is given, or one that the payout has is decided again.
+    fn permit(&mut self, permit: Option<Permit>, confirms: bool, now: OffsetDateTime) {
+        if let Some(permit) = permit {
             let session = self.payout.state.session().cloned().unwrap();
-            self.permits.push((permit.clone(), session, self.confirms_on));
+            let before = self.payout.permit.as_ref().filter(|before| before.kind == permit.kind);
+            if before.is_some() {
+                self.permits.pop();
+            }
+            self.permits.push((permit.clone(), session.clone(), self.confirms_on));
+            let mut asked = self.payout.clone();
+            asked.order.recipient_name = RECIPIENT.to_owned();
+            self.bound.push(Permit::bind(permit.kind, &asked, &session, &self.rules.version).bound_to);
+            let rule_set = self.rules.version.clone();
+            self.standing = Some(Standing { permit: permit.clone(), rule_set, renewed_at: now });
             if !self.has(Bug::PermitForgotten) {
                 self.payout.permit = Some(permit);
             }
+        } else if let Some(standing) = &mut self.standing
+            && confirms
+            && self.bug != Some(Bug::PermitNotRenewed)
+        {
+            standing.renewed_at = now;
         }
-        self.want(&step.effects);
-        Some(step.why)
     }
 
     fn want(&mut self, kinds: &[EffectKind]) {
@@ -291,15 +344,17 @@ impl<'a> Books<'a> {
             }
             if self.effects.iter().all(|effect| effect.kind != kind) {
                 self.effects_made += 1;
-                self.effects.push(Effect { id: self.effects_made, kind, fence: 0, lease: None });
+                let carried = self.standing.as_ref().map(|standing| standing.permit.bound_to);
+                self.effects.push(Effect { id: self.effects_made, kind, fence: 0, lease: None, carried });
             }
         }
     }
 
     /// Whether this session was permitted to be confirmed, with exactly what is bound by the permit.
     pub fn may_confirm(&self, session: &SessionId) -> bool {
-        let bound = Permit::bind(PermitKind::Confirm, &self.payout, session, &self.rules.version);
-        self.permits.iter().any(|(permit, _, _)| *permit == bound)
+        self.permits.iter().any(|(permit, about, _)| {
+            permit.kind == PermitKind::Confirm && about == session && self.bound.contains(&permit.bound_to)
+        })
     }
 
     pub fn permitted(&self, kind: PermitKind) -> usize {

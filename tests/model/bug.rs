@@ -46,6 +46,11 @@ impl Bug {
             Self::AmountNotRead,
             Self::ForeignAccepted,
             Self::ErrorIsFinal,
+            Self::LookSkipped,
+            Self::StaleSent,
+            Self::AlteredUnseen,
+            Self::WithheldSent,
+            Self::PermitNotRenewed,
         ];
         self.seat() == Seat::Decision || also.contains(&self)
     }
@@ -100,6 +105,14 @@ bugs! {
         FinalReopens: "an old report opens a final payout again",
         FactRefused: "an answer that comes too late is refused",
         ReturnIgnored: "money that comes back is not news",
+        WithheldFails: "a confirm that was withheld fails the payout",
+        WithheldWaits: "a confirm that was withheld is waited for as if it had been sent",
+        WithheldResent: "a confirm that was withheld as stale is sent again without a look at Pike",
+        AlteredIsStale: "an altered payout counts as permitted too long ago",
+        AlteredAnew: "an altered payout is permitted anew, as it is now",
+        ClearFlagPermits: "taking a flag off permits the confirm",
+        ClearFlagConfirms: "taking a flag off sends the confirm that was permitted before",
+        ClearFlagWaits: "taking a flag off leaves the payout waiting for a call that the flag took back",
     }
     Engine {
         ResendAfterCrash: "a start whose worker died is sent again",
@@ -122,6 +135,11 @@ bugs! {
         SwitchNotAsked: "a confirm is claimed whatever the switch says",
         StatusNeverRead: "the due check asks nobody",
         CancelAnyway: "a cancel that came too late is sent all the same",
+        LookSkipped: "there is no last look before a confirm is sent",
+        StaleSent: "the last look does not see a permit that is too old",
+        AlteredUnseen: "the last look does not see that the payout was altered",
+        WithheldSent: "a confirm is sent, and recorded as withheld",
+        PermitNotRenewed: "a permit that was decided again keeps its old date",
     }
     Reading {
         ConfirmBlindly: "any session in progress is taken to wait for our word",

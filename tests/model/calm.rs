@@ -19,6 +19,9 @@ pub fn settle(scene: &mut Scene<'_>) -> Result<(), Broken> {
         if round == PERSON && scene.books.payout.anomaly.is_some() {
             scene.apply(&Event::Command(Command::Cancel { by: "a person".to_owned() }));
         }
+        if round > PERSON && round.is_multiple_of(PERSON / 2) {
+            scene.unflag();
+        }
         if deaf {
             scene.forget_webhooks();
         }
@@ -44,6 +47,7 @@ fn calls(scene: &mut Scene<'_>) -> Result<(), Broken> {
         } else if !scene.work_left() {
             return Ok(());
         }
+        scene.look();
         scene.arrive();
         scene.answer();
         scene.deliver();

@@ -14,6 +14,7 @@ mod bug;
 mod calm;
 mod explore;
 mod histories;
+mod look;
 mod mutant;
 mod pike;
 mod promises;

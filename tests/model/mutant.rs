@@ -8,7 +8,7 @@ use payoutd::domain::{
     event::{Command, Event, Observation, Outcome},
     id::SessionId,
     payout::{Anomaly, Payout},
-    permit::{Permit, PermitKind},
+    permit::{Permit, PermitKind, Unfit},
     rules::{Inputs, RuleOutcome, RuleSet},
     session::{SessionReport, Shows},
     state::State,
@@ -27,13 +27,19 @@ pub fn decide(bug: Option<Bug>, payout: &Payout, event: &Event, world: &World<'_
         let by = "somebody else".to_owned();
         return decide::decide(payout, &Event::Command(Command::Approve { by }), world);
     }
+    if let (Bug::AlteredIsStale, Event::Observed(Observation::Withheld(_))) = (bug, event) {
+        return decide::decide(payout, &Event::Observed(Observation::Withheld(Unfit::Stale)), world);
+    }
     if bug == Bug::RulesSkipped || (bug == Bug::ApprovalOverRules && approval) {
         return lenient(payout, event, world);
     }
     let right = decide::decide(payout, event, world);
     match payout.state.session().cloned() {
         None => right,
-        Some(session) => wrong_end(bug, payout, &session, wrong_permit(bug, payout, world, right)),
+        Some(session) => {
+            let right = wrong_look(bug, payout, world, right);
+            wrong_end(bug, payout, &session, wrong_permit(bug, payout, world, right))
+        }
     }
 }
 
@@ -91,6 +97,42 @@ fn wrong_permit(bug: Bug, payout: &Payout, world: &World<'_>, right: Decision) -
             let cause = payoutd::domain::state::CancelCause::Requested;
             let to = State::Cancelling { session: session.clone(), cause };
             wrong_word(PermitKind::Cancel, to, payout, world)
+        }
+        (_, right) => right,
+    }
+}
+
+/// Mistakes about the last look, and about taking a flag off.
+fn wrong_look(bug: Bug, payout: &Payout, world: &World<'_>, right: Decision) -> Decision {
+    let Some(session) = payout.state.session().cloned() else { return right };
+    let confirming = || State::Confirming { session: session.clone() };
+    let permitted = payout.permit.as_ref().is_some_and(|permit| permit.kind == PermitKind::Confirm);
+    match (bug, right) {
+        (Bug::WithheldFails, Decision::Move(step)) if step.why == Reason::PermitStale => {
+            let code = "mistake".to_owned();
+            Decision::Move(wrong_step(State::Failed { session: session.clone(), code }, step.why))
+        }
+        (Bug::WithheldWaits, Decision::Move(step)) if step.why == Reason::PermitStale => {
+            Decision::Absorb(Reason::NothingNew)
+        }
+        (Bug::WithheldResent, Decision::Move(step)) if step.why == Reason::PermitStale => {
+            Decision::Move(Step { to: confirming(), effects: vec![EffectKind::Confirm], ..step })
+        }
+        (Bug::AlteredAnew, Decision::Flag(Anomaly::PermitAltered, step)) if step.effects.is_empty() => {
+            wrong_word(PermitKind::Confirm, confirming(), payout, world)
+        }
+        (Bug::ClearFlagPermits, Decision::Move(step)) if step.clears_flag && payout.permit.is_none() => {
+            let Decision::Move(permitted) = wrong_word(PermitKind::Confirm, confirming(), payout, world)
+            else {
+                return Decision::Move(step);
+            };
+            Decision::Move(Step { clears_flag: true, ..permitted })
+        }
+        (Bug::ClearFlagConfirms, Decision::Move(step)) if step.clears_flag && permitted => {
+            Decision::Move(Step { to: confirming(), effects: vec![EffectKind::Confirm], ..step })
+        }
+        (Bug::ClearFlagWaits, Decision::Move(step)) if step.clears_flag => {
+            Decision::Move(Step { to: payout.state.clone(), ..step })
         }
         (_, right) => right,
     }
@@ -170,8 +212,33 @@ pub fn judge(payout: &Payout, event: &Event, world: &World<'_>, decision: &Decis
     {
         return Some(broken);
     }
+    if let Some(step) = step
+        && let Some(broken) = unlooked(payout, event, world, step)
+    {
+        return Some(broken);
+    }
     let flags = matches!(decision, Decision::Flag(..)) || payout.anomaly.is_some();
+    let altered = matches!(event, Event::Observed(Observation::Withheld(Unfit::Altered)));
+    if altered && !flags && matches!(payout.state, State::Confirming { .. }) {
+        return Some("an altered payout's confirm was withheld, and nobody is told");
+    }
     truth(payout, event, step.map_or(&payout.state, |step| &step.to), flags)
+}
+
+/// A confirm is asked for, the first time or again, when Pike shows that it waits or a person approves; never
+/// by taking a flag off, and never under a permit for something else than what is stored.
+fn unlooked(payout: &Payout, event: &Event, world: &World<'_>, step: &Step) -> Option<Broken> {
+    if !step.effects.contains(&EffectKind::Confirm) {
+        return None;
+    }
+    let approved = matches!(event, Event::Command(Command::Approve { .. }));
+    if !approved && !report(event).is_some_and(|report| report.awaits_confirm) {
+        return Some("a confirm that nobody asked for");
+    }
+    let before = payout.permit.as_ref().filter(|permit| permit.kind == PermitKind::Confirm);
+    let bind = |rules| Permit::bind(PermitKind::Confirm, payout, step.to.session()?, rules).into();
+    let under = world.permitted_under.and_then(bind);
+    (before.is_some() && before != under.as_ref()).then_some("an altered payout was confirmed again")
 }
 
 /// A confirm is permitted by the rules or a second person, about what Pike waits for, and by nobody else.
@@ -236,7 +303,8 @@ fn truth(payout: &Payout, event: &Event, to: &State, flagged: bool) -> Option<Br
         Shows::Paid | Shows::Returned if payout.state.is_unpaid() && !flagged => {
             Some("paid after the end, and nobody is told")
         }
-        Shows::Paid | Shows::Returned if !permitted && !flagged => {
+        // A person may have seen it meanwhile and taken the flag off.
+        Shows::Paid | Shows::Returned if !permitted && !flagged && !paid(&payout.state) => {
             Some("paid without a permit, and nobody is told")
         }
         Shows::Returned if !matches!(to, State::Returned { .. }) => {

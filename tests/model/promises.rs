@@ -4,6 +4,7 @@
 use crate::{mutant::Broken, scene::Scene};
 use payoutd::domain::{
     id::SessionId,
+    payout::Anomaly,
     permit::{Permit, PermitKind},
     state::State,
 };
@@ -23,7 +24,7 @@ impl Scene<'_> {
             "two payouts alive at Pike"
         } else if self.books.permits.len() > 1 {
             "a second permit"
-        } else if payout.anomaly.is_some() && !self.lied {
+        } else if payout.anomaly.is_some_and(|anomaly| !self.expected(anomaly)) {
             "an alarm although nobody lied"
         } else if !payout.state.is_final() && self.books.next_check.is_none() {
             "nobody will ever look again"
@@ -39,6 +40,14 @@ impl Scene<'_> {
             return Ok(());
         };
         Err(broken)
+    }
+}
+
+impl Scene<'_> {
+    /// Whether somebody lied, or the rules were changed under a permit.
+    fn expected(&self, anomaly: Anomaly) -> bool {
+        let deployed = self.books.rules.version != self.terms.rules.version;
+        self.lied || (deployed && anomaly == Anomaly::PermitOutdated)
     }
 }
 

@@ -22,9 +22,9 @@ use time::{Duration, OffsetDateTime};
 
 /// A request on the wire: sent, and nobody can call it back.
 #[derive(Debug)]
-struct Request {
-    claim: Effect,
-    session: Option<SessionId>,
+pub struct Request {
+    pub claim: Effect,
+    pub session: Option<SessionId>,
 }
 
 #[derive(Debug)]
@@ -36,14 +36,17 @@ pub struct Scene<'a> {
     pub calm: bool,
     pub now: OffsetDateTime,
     rng: Rng,
-    wire: Vec<Request>,
+    pub wire: Vec<Request>,
     answers: Vec<(Effect, Outcome)>,
     webhooks: Vec<SessionReport>,
     /// Workers that sent a request and wait.
-    waiting: Vec<Effect>,
+    pub waiting: Vec<Effect>,
+    /// Workers that hold a confirm and have not looked yet.
+    pub looking: Vec<Effect>,
     /// Pike or the network told something that is not so: anomalies are to be expected.
     pub lied: bool,
-    liar: bool,
+    pub liar: bool,
+    pub terms: &'a Terms,
     pub broken: Option<Broken>,
     pub trace: Option<Vec<String>>,
 }
@@ -75,8 +78,10 @@ impl<'a> Scene<'a> {
             answers: vec![],
             webhooks: vec![],
             waiting: vec![],
+            looking: vec![],
             lied: manners.misreads,
             liar,
+            terms,
             broken: None,
             trace: None,
         }
@@ -93,7 +98,7 @@ impl<'a> Scene<'a> {
     }
 
     fn trouble(&mut self) {
-        match self.rng.below(100) {
+        match self.rng.below(107) {
             0..20 => self.work(),
             20..40 => self.arrive(),
             40..55 => self.answer(),
@@ -108,7 +113,11 @@ impl<'a> Scene<'a> {
                 self.books.confirms_on = on;
                 self.note("switch", &on);
             }
-            _ => self.lie(),
+            99 => self.lie(),
+            100..104 => self.look(),
+            104 => self.alter(),
+            105 => self.deploy(),
+            _ => self.unflag(),
         }
     }
 
@@ -139,6 +148,14 @@ impl<'a> Scene<'a> {
             return self.books.give_back(&claim);
         }
         self.check_sending(claim.kind);
+        if claim.kind == EffectKind::Confirm {
+            self.looking.push(claim);
+            // Some linger.
+            if not_sent == 0 || self.rng.percent(60) {
+                self.look();
+            }
+            return;
+        }
         self.note("send", &claim);
         self.waiting.push(claim.clone());
         self.wire.push(Request { claim, session: self.books.payout.state.session().cloned() });
@@ -239,10 +256,15 @@ impl<'a> Scene<'a> {
     }
 
     fn crash(&mut self) {
-        let Some(place) = self.rng.place(self.waiting.len()) else { return };
-        let claim = self.waiting.swap_remove(place);
+        if self.looking.is_empty() || self.rng.percent(70) {
+            let Some(place) = self.rng.place(self.waiting.len()) else { return };
+            let claim = self.waiting.swap_remove(place);
+            self.note("crash", &claim);
+        } else {
+            self.looking.clear();
+            self.note("crash before the last look", &());
+        }
         self.tally.fault(Fault::Crash);
-        self.note("crash", &claim);
     }
 
     fn record(&mut self, claim: &Effect, outcome: Outcome) {
@@ -259,7 +281,7 @@ impl<'a> Scene<'a> {
         self.applied(why);
     }
 
-    fn applied(&mut self, why: Option<payoutd::domain::decide::Reason>) {
+    pub fn applied(&mut self, why: Option<payoutd::domain::decide::Reason>) {
         self.tally.state(&self.books.payout.state);
         if let Some(why) = why {
             self.tally.reason(why);
@@ -339,7 +361,7 @@ impl<'a> Scene<'a> {
         self.apply(&Event::Observed(Observation::Reported(report)));
     }
 
-    fn break_with(&mut self, broken: Broken) {
+    pub fn break_with(&mut self, broken: Broken) {
         self.broken = self.broken.or(Some(broken));
     }
 
@@ -348,7 +370,8 @@ impl<'a> Scene<'a> {
     }
 
     pub fn work_left(&self) -> bool {
-        !self.wire.is_empty() || !self.answers.is_empty() || !self.webhooks.is_empty()
+        let looking = !self.looking.is_empty();
+        looking || !self.wire.is_empty() || !self.answers.is_empty() || !self.webhooks.is_empty()
     }
 
     pub fn forget_webhooks(&mut self) {

@@ -18,9 +18,14 @@ pub enum Fault {
     ForeignReport,
     EmptyPromise,
     Command,
+    PermitStale,
+    PermitAltered,
+    PayoutAltered,
+    OtherRules,
+    FlagTakenOff,
 }
 
-pub const FAULTS: [Fault; 13] = [
+pub const FAULTS: [Fault; 18] = [
     Fault::NotSent,
     Fault::RequestLost,
     Fault::LateRequest,
@@ -34,6 +39,11 @@ pub const FAULTS: [Fault; 13] = [
     Fault::ForeignReport,
     Fault::EmptyPromise,
     Fault::Command,
+    Fault::PermitStale,
+    Fault::PermitAltered,
+    Fault::PayoutAltered,
+    Fault::OtherRules,
+    Fault::FlagTakenOff,
 ];
 
 pub const STATES: usize = 16;

@@ -37,6 +37,8 @@ impl Moves {
         if facts.is_final || facts.permit == Some(PermitKind::Cancel) {
             point.confirms_on = true;
         }
+        // The permit's age is looked at before a confirm is sent, and it is renewed whenever one is wanted.
+        point.stale &= point.row(EffectKind::Confirm) != Row::Absent || self.has(Bug::PermitNotRenewed);
         for (at, slot) in Slot::OURS.into_iter().enumerate() {
             let stage = point.pike[at].stage;
             // Nothing of what is on its way does anything to a closed session.
@@ -62,7 +64,7 @@ impl Moves {
 /// It has lost its claim, so its answer will be dropped, and what it may still send moves no money.
 fn idle_from_now(worker: Worker) -> bool {
     match worker {
-        Worker::Busy { current: false, phase: Phase::Answered(_), .. } => true,
+        Worker::Busy { current: false, phase: Phase::Answered(_) | Phase::Looking, .. } => true,
         Worker::Busy { current: false, phase: Phase::Sending, kind, .. } => kind.repeatable(),
         Worker::Idle | Worker::Busy { current: true, .. } => false,
     }

@@ -18,7 +18,7 @@ use payoutd::domain::{
     effect::EffectKind,
     event::Event,
     payout::{Anomaly, Payout},
-    permit::{Permit, PermitKind},
+    permit::{self, Evidence, Permit, PermitKind, Unfit},
     policy::{Policy, ResendStart},
     provider::ProviderFacts,
     rules::RuleSet,
@@ -41,6 +41,7 @@ pub enum Ev {
     Cancel,
     Approve { own: bool },
     Reject,
+    ClearFlag,
     Webhook(Picture),
     Answered(EffectKind, Answer),
 }
@@ -73,6 +74,8 @@ pub struct Facts {
     pub flagged: bool,
     pub ours: Option<Slot>,
     pub permit: Option<PermitKind>,
+    /// The last look finds another payout than the one whose confirm was permitted.
+    pub altered: bool,
 }
 
 type Question = (u16, Ev, bool);
@@ -122,11 +125,22 @@ impl Desk {
             *until = EPOCH + HOLD_ENDS;
         }
         let at = self.payouts.iter().position(|known| *known == payout).unwrap_or_else(|| {
-            self.facts.push(facts(&payout));
+            self.facts.push(facts(&payout, &self.rules.version));
             self.payouts.push(payout);
             self.payouts.len() - 1
         });
         at.try_into().unwrap()
+    }
+
+    /// The payout with somebody else's name in it, if its confirm was permitted and it is not final.
+    pub fn altered(&mut self, payout: u16) -> Option<u16> {
+        let facts = &self.facts[usize::from(payout)];
+        let mut payout = self.payouts[usize::from(payout)].clone();
+        let permitted = facts.permit == Some(PermitKind::Confirm) && !facts.is_final;
+        (permitted && !facts.altered).then(|| {
+            "Mallory".clone_into(&mut payout.order.recipient_name);
+            self.number(payout)
+        })
     }
 
     /// Where the answers to a question are.
@@ -176,7 +190,9 @@ impl Desk {
             payout.since = now - WAITED[0];
         }
         let (policy, rules) = (self.policy.clone(), self.rules.clone());
-        let world = World { now, policy: &policy, rules: &rules, recipient_today, confirms_on };
+        let permitted_under = Some(rules.version.as_str());
+        let world =
+            World { now, policy: &policy, rules: &rules, recipient_today, confirms_on, permitted_under };
         let seen = World { confirms_on: confirms_on || self.has(Bug::SwitchIgnored), ..world.clone() };
         let decision = mutant::decide(self.bug, &payout, event, &seen);
         let broken = mutant::judge(&payout, event, &world, &decision);
@@ -225,7 +241,7 @@ impl Desk {
             format!("{:?}{}", step.why, anomaly.map_or(String::new(), |anomaly| format!(", {anomaly:?}")));
         payout.state = step.to;
         if !self.has(Bug::AnomalyForgotten) {
-            payout.anomaly = payout.anomaly.or(anomaly);
+            payout.anomaly = if step.clears_flag { None } else { payout.anomaly.or(anomaly) };
         }
         let unpermitted = self.number(payout.clone());
         let ours = payout.state.session().and_then(slot);
@@ -303,7 +319,7 @@ fn mask(calls: &[EffectKind]) -> [bool; 5] {
     EffectKind::ALL.map(|kind| calls.contains(&kind))
 }
 
-fn facts(payout: &Payout) -> Facts {
+fn facts(payout: &Payout, rule_set: &str) -> Facts {
     let state = &payout.state;
     let permit = payout.permit.as_ref().map(|permit: &Permit| permit.kind);
     let flag = payout.anomaly.map_or(String::new(), |anomaly| format!(" flagged {anomaly:?}"));
@@ -316,5 +332,18 @@ fn facts(payout: &Payout) -> Facts {
         flagged: payout.anomaly.is_some(),
         ours: state.session().and_then(slot),
         permit,
+        altered: payout.permit.as_ref().is_some_and(|permit| altered(payout, permit, rule_set)),
     }
+}
+
+/// What the real last look finds, age apart.
+fn altered(payout: &Payout, permit: &Permit, rule_set: &str) -> bool {
+    let seen = Evidence {
+        carried: Some(permit.bound_to),
+        permit: permit.clone(),
+        rule_set: rule_set.to_owned(),
+        age: Duration::ZERO,
+    };
+    permit.kind == PermitKind::Confirm
+        && permit::check(payout, &seen, rule_set, Duration::ZERO) == Err(Unfit::Altered)
 }

@@ -3,6 +3,7 @@
 
 mod alike;
 mod desk;
+mod look;
 mod moves;
 mod partner;
 mod point;

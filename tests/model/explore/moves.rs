@@ -3,8 +3,9 @@
 
 use super::{
     desk::{Desk, Ev},
+    look,
     partner::{Partner, Reading, Reply, picture},
-    point::{Answer, Phase, Picture, Point, Row, Slot, Stage, TOLD, Worker},
+    point::{Answer, Phase, Picture, Point, Row, Slot, Stage, TOLD, Worker, place},
     wire,
 };
 use crate::{bug::Bug, mutant::Broken};
@@ -73,6 +74,8 @@ impl Moves {
             lied: false,
             confirm_permits: [false; 2],
             cancel_permit: false,
+            stale: false,
+            cleared: false,
         };
         point.set(EffectKind::CreateSession, Row::Free);
         point
@@ -89,6 +92,12 @@ impl Moves {
             match point.workers[at] {
                 Worker::Idle if !faults => self.claim(point, at, out),
                 Worker::Idle => {}
+                Worker::Busy { kind, phase: Phase::Looking, current, .. } if faults => {
+                    self.die(point, at, (kind, current), out);
+                }
+                Worker::Busy { session, phase: Phase::Looking, current, .. } => {
+                    self.look(point, at, (session, current), out);
+                }
                 Worker::Busy { kind, session, phase: Phase::Sending, current } => {
                     self.send(point, at, (kind, session), faults, out);
                     if faults {
@@ -119,7 +128,9 @@ impl Moves {
                 self.push(out, to, label, calm);
             }
         }
-        if !faults {
+        if faults {
+            self.alter(point, out);
+        } else {
             self.late(point, out);
             self.news(point, out);
         }
@@ -149,7 +160,14 @@ impl Moves {
             }
             let blind = kind == EffectKind::StartPayout && self.has(Bug::ResendAfterCrash);
             let interrupted = point.row(kind) == Row::Lapsed && !kind.repeatable() && !blind;
-            let phase = if interrupted { Phase::Answered(Answer::Unknown) } else { Phase::Sending };
+            let phase = match kind {
+                _ if interrupted => Phase::Answered(Answer::Unknown),
+                EffectKind::Confirm => Phase::Looking,
+                EffectKind::CreateSession
+                | EffectKind::StartPayout
+                | EffectKind::Cancel
+                | EffectKind::ReadStatus => Phase::Sending,
+            };
             let mut to = *point;
             to.raise_fence(kind);
             to.set(kind, Row::Held);
@@ -223,28 +241,36 @@ impl Moves {
         for (ev, text) in commands {
             self.decide(point, ev, called(text), false, out);
         }
+        self.unflag(point, out);
+        if !point.stale && point.row(EffectKind::Confirm) != Row::Absent {
+            let to = Point { stale: true, ..*point };
+            self.push(out, to, called(look::AGED), false);
+        }
         let to = Point { confirms_on: !point.confirms_on, ..*point };
         self.push(out, to, called("the switch is thrown"), to.confirms_on);
     }
 
     /// The engine's transaction.
-    fn decide(&mut self, point: &Point, ev: Ev, label: Label, calm: bool, out: &mut Vec<Next>) {
+    pub fn decide(&mut self, point: &Point, ev: Ev, label: Label, calm: bool, out: &mut Vec<Next>) {
         let asked = self.desk.ask(point.payout, ev, point.confirms_on);
         for at in 0..self.desk.answers[asked].len() {
             let follows = &self.desk.answers[asked][at];
             let label = Label { follows: Some((asked, at)), ..label };
             let mut to = Point { payout: follows.to, watched: follows.watched, ..*point };
-            for (place, kind) in EffectKind::ALL.into_iter().enumerate() {
-                if follows.voids[place] {
+            for (which, kind) in EffectKind::ALL.into_iter().enumerate() {
+                if follows.voids[which] {
                     to.remove(kind);
                 }
             }
             let torn = to;
-            for (place, kind) in EffectKind::ALL.into_iter().enumerate() {
-                if follows.wants[place] && to.row(kind) == Row::Absent {
+            for (which, kind) in EffectKind::ALL.into_iter().enumerate() {
+                if follows.wants[which] && to.row(kind) == Row::Absent {
                     to.set(kind, Row::Free);
                 }
             }
+            // Who decides again that it is sent renews its permit.
+            let confirms = follows.wants[place(EffectKind::Confirm)];
+            to.stale &= !confirms || (follows.permit.is_none() && self.has(Bug::PermitNotRenewed));
             let unpermitted = Point { payout: follows.unpermitted, ..to };
             let mut broken = follows.broken;
             match follows.permit {

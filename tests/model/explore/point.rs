@@ -66,10 +66,16 @@ pub enum Answer {
     Shows(Picture),
     Declined,
     Unknown,
+    /// Nothing was sent: the last look found the permit too old.
+    Stale,
+    /// Nothing was sent: the last look found another payout than the one that was permitted.
+    Altered,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Phase {
+    /// A confirm is claimed, and has not had its last look.
+    Looking,
     /// Claimed; the request has not reached Pike.
     Sending,
     /// An answer, or the knowledge that there is none, not yet recorded.
@@ -186,6 +192,10 @@ pub struct Point {
     pub confirm_permits: [bool; SLOTS],
     /// A cancel permit was ever given.
     pub cancel_permit: bool,
+    /// The confirm that is wanted was permitted too long ago, or under other rules.
+    pub stale: bool,
+    /// A person has taken a flag off: once is enough to see what follows.
+    pub cleared: bool,
 }
 
 pub fn place(kind: EffectKind) -> usize {

@@ -28,7 +28,10 @@ impl Moves {
             (honest && facts.unpaid && (open || alive > 0), "final, while Pike may still pay"),
             (honest && succeeded && paid == 0, "recorded as paid, and not paid"),
             (honest && facts.returned && !returned, "recorded as returned, and not returned"),
-            (succeeded && !permitted && !facts.flagged, "paid without a permit, and nobody is told"),
+            (
+                succeeded && !permitted && !facts.flagged && !point.cleared,
+                "paid without a permit, and nobody is told",
+            ),
         ];
         broken.into_iter().find_map(|(broken, what)| broken.then_some(what))
     }

@@ -10,6 +10,7 @@ use payoutd::domain::{
     event::{Command, Event, Observation, Outcome},
     id::SessionId,
     payout::Payout,
+    permit::Unfit,
     provider::{ProviderError, ProviderFacts},
     session::{PayoutReport, PayoutStatus, SessionReport, SessionStatus},
 };
@@ -21,7 +22,13 @@ impl Desk {
             Ev::Cancel => return Event::Command(Command::Cancel { by: by(false) }),
             Ev::Approve { own } => return Event::Command(Command::Approve { by: by(own) }),
             Ev::Reject => return Event::Command(Command::Reject { by: by(false) }),
+            Ev::ClearFlag => {
+                let reason = "seen".to_owned();
+                return Event::Command(Command::ClearFlag { by: by(false), reason });
+            }
             Ev::Due => Observation::Due,
+            Ev::Answered(_, Answer::Stale) => Observation::Withheld(Unfit::Stale),
+            Ev::Answered(_, Answer::Altered) => Observation::Withheld(Unfit::Altered),
             Ev::Webhook(picture) => {
                 Observation::Reported(self.report(payout, EffectKind::ReadStatus, picture))
             }
@@ -30,7 +37,7 @@ impl Desk {
                 let outcome = match answer {
                     Answer::Shows(picture) => Outcome::Accepted(self.report(payout, call, picture)),
                     Answer::Declined => Outcome::Declined(error("bank_card_expired")),
-                    Answer::Unknown => Outcome::Unknown(error("timeout")),
+                    Answer::Unknown | Answer::Stale | Answer::Altered => Outcome::Unknown(error("timeout")),
                 };
                 Observation::Answered { call, outcome }
             }

@@ -1,6 +1,7 @@
 //! The network and the workers' deaths: what becomes of a request once a worker holds it.
 
 use super::{
+    look::ALTERED,
     moves::{Label, Moves, Next, calling},
     partner::Partner,
     point::{Answer, LATE, Phase, Point, Row, Slot, Worker},
@@ -9,10 +10,13 @@ use crate::bug::Bug;
 use payoutd::domain::effect::EffectKind;
 
 /// Names of steps that are faults: each must happen, or nothing was shown.
-pub const FAULTS: [&str; 15] = [
+pub const FAULTS: [&str; 18] = [
     LOST,
     DOUBLED,
     LIE,
+    ALTERED,
+    "withheld, the payout is altered:",
+    "withheld, the permit is too old:",
     "delayed beyond the time limit:",
     "could not be sent:",
     "the worker dies:",

@@ -44,6 +44,8 @@ fn shown(answer: Answer) -> String {
         }
         Answer::Declined => "(declined)".to_owned(),
         Answer::Unknown => "(unknown)".to_owned(),
+        Answer::Stale => "(stale)".to_owned(),
+        Answer::Altered => "(altered)".to_owned(),
     }
 }
 
