@@ -142,6 +142,10 @@ pub struct Polling {
     pub steady: Duration,
     #[serde(with = "humantime_serde")]
     pub longest: Duration,
+    #[serde(with = "humantime_serde")]
+    pub paid_first: Duration,
+    #[serde(with = "humantime_serde")]
+    pub paid_until: Duration,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -259,6 +263,8 @@ impl Config {
                 first: signed(self.polling.first),
                 steady: signed(self.polling.steady),
                 longest: signed(self.polling.longest),
+                paid_first: signed(self.polling.paid_first),
+                paid_until: signed(self.polling.paid_until),
             },
         }
     }

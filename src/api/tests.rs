@@ -40,6 +40,8 @@ fn state() -> ApiState {
             first: time::Duration::seconds(1),
             steady: time::Duration::seconds(30),
             longest: time::Duration::hours(1),
+            paid_first: time::Duration::days(1),
+            paid_until: time::Duration::days(30),
         },
     };
     let engine = Engine::start(Core {

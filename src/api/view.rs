@@ -201,6 +201,7 @@ pub(super) mod tests {
             since: NOW,
             permit: None,
             anomaly: None,
+            raised: Default::default(),
             facts: ProviderFacts::default(),
         }
     }

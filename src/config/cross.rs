@@ -20,6 +20,13 @@ pub(super) fn check(config: &Config, problems: &mut Problems) {
     lease(config, problems);
     at_most(("polling.first", polling.first), ("polling.steady", polling.steady), problems);
     at_most(("polling.steady", polling.steady), ("polling.longest", polling.longest), problems);
+    if !polling.paid_until.is_zero() {
+        at_most(
+            ("polling.paid_first", polling.paid_first),
+            ("polling.paid_until", polling.paid_until),
+            problems,
+        );
+    }
     let longest = ("breaker.longest_pause", config.breaker.longest_pause);
     at_most(("breaker.pause", config.breaker.pause), longest, problems);
     let longest = ("effects.retry_longest", effects.retry_longest);

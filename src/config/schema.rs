@@ -176,6 +176,8 @@ pub(super) const SETTINGS: &[Key] = &[
     key("polling", "first", between(millis(100), secs(5 * 60))),
     key("polling", "steady", between(millis(100), HOUR)),
     key("polling", "longest", between(millis(100), DAY)),
+    key("polling", "paid_first", between(secs(1), MONTH)),
+    key("polling", "paid_until", between(secs(0), MONTH)),
     key("effects", "lease", between(secs(1), secs(10 * 60))),
     key("effects", "idle_poll", between(millis(10), secs(10))),
     key("effects", "retry_first", between(millis(10), MINUTE)),

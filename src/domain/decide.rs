@@ -180,7 +180,9 @@ fn due(payout: &Payout, world: &World<'_>) -> Decision {
         State::OnHold { session, until, .. } if world.now >= *until => {
             cancel(payout, session, CancelCause::HoldExpired, Reason::HoldExpired, world)
         }
-        state if state.is_final() => Decision::Schedule(vec![]),
+        // Money may have come back, and nobody told.
+        State::Succeeded { .. } => Decision::Schedule(vec![EffectKind::ReadStatus]),
+        State::Returned { .. } | State::Failed { .. } | State::Cancelled { .. } => Decision::Schedule(vec![]),
         State::Starting { .. }
         | State::StartUnknown { .. }
         | State::Processing { .. }
@@ -191,11 +193,7 @@ fn due(payout: &Payout, world: &World<'_>) -> Decision {
         | State::Cancelling { .. }
         | State::CancelUnknown { .. }
         | State::CancelSent { .. }
-        | State::Unknown { .. }
-        | State::Succeeded { .. }
-        | State::Returned { .. }
-        | State::Failed { .. }
-        | State::Cancelled { .. } => Decision::Schedule(vec![EffectKind::ReadStatus]),
+        | State::Unknown { .. } => Decision::Schedule(vec![EffectKind::ReadStatus]),
     }
 }
 

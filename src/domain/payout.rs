@@ -7,6 +7,7 @@ use super::{
     provider::ProviderFacts,
     state::State,
 };
+use std::collections::BTreeSet;
 use time::OffsetDateTime;
 
 /// Where the money goes. The secret itself (token or hash) is not part of a decision and stays in the store;
@@ -38,7 +39,7 @@ pub struct Order {
 }
 
 /// Something contradicts what we hold. It stays on the payout until a person has looked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Anomaly {
     /// Pike shows a session other than the one asked about.
     OtherSession,
@@ -60,6 +61,10 @@ pub enum Anomaly {
     PermitAltered,
     /// The rules in force forbid what was permitted under older ones, and a confirm may be on its way.
     PermitOutdated,
+    /// Pike does not know the session that it gave us.
+    SessionUnknown,
+    /// Pike goes on showing a status that we do not know.
+    StatusUnknown,
 }
 
 /// What an anomaly means for the other payouts of its project.
@@ -83,7 +88,9 @@ impl Anomaly {
             | Self::OtherMetadata
             | Self::FailedAfterPaid
             | Self::Contradiction
-            | Self::PermitOutdated => Alarm::None,
+            | Self::PermitOutdated
+            | Self::SessionUnknown
+            | Self::StatusUnknown => Alarm::None,
         }
     }
 }
@@ -102,11 +109,32 @@ pub struct Payout {
     /// When the present state was entered.
     pub since: OffsetDateTime,
     pub permit: Option<Permit>,
+    /// The first that was raised since a person last took the flag off.
     pub anomaly: Option<Anomaly>,
+    /// All that were: each is news once.
+    pub raised: BTreeSet<Anomaly>,
     pub facts: ProviderFacts,
 }
 
 impl Payout {
+    /// Keeps an anomaly on the payout.
+    pub fn raise(&mut self, anomaly: Anomaly) {
+        self.anomaly.get_or_insert(anomaly);
+        self.raised.insert(anomaly);
+    }
+
+    /// Takes the flag off.
+    pub fn unflag(&mut self) {
+        self.anomaly = None;
+        self.raised.clear();
+    }
+
+    /// Whether it was raised since the flag was last taken off.
+    #[must_use]
+    pub fn has_raised(&self, anomaly: Anomaly) -> bool {
+        self.anomaly == Some(anomaly) || self.raised.contains(&anomaly)
+    }
+
     /// The only key of ours that travels with the money: payout and attempt, in metadata and in Pike's
     /// report.
     #[must_use]

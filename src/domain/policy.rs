@@ -1,6 +1,6 @@
 //! Time limits and assumptions about Pike that decisions depend on. They come from the settings.
 
-use super::state::State;
+use super::state::{Ending, State};
 use time::{Duration, OffsetDateTime};
 
 /// Whether a start whose outcome is unknown may be sent again on the same session.
@@ -59,19 +59,44 @@ pub struct Polling {
     pub steady: Duration,
     /// The longest pause ever.
     pub longest: Duration,
+    /// How long after a payout was paid it is first looked at again, for money that came back.
+    pub paid_first: Duration,
+    /// The last look at a paid payout; zero for none at all.
+    pub paid_until: Duration,
 }
 
+/// How much older a paid payout is at each further look.
+const OLDER: i32 = 6;
+
 impl Polling {
-    /// The next time to look at a payout that has been in `state` since `since`; `None` when it is final.
+    /// The next time to look at a payout that has been in `state` since `since`; `None` when nothing can be
+    /// expected any more.
     #[must_use]
     pub fn next(&self, state: &State, since: OffsetDateTime, now: OffsetDateTime) -> Option<OffsetDateTime> {
-        if state.is_final() {
-            return None;
+        match state.ending() {
+            None => {}
+            Some(Ending::Succeeded) => return self.next_when_paid(since, now),
+            Some(Ending::Returned | Ending::Failed(_) | Ending::Cancelled(_)) => return None,
         }
         let waited = (now - since).max(Duration::ZERO);
         let ceiling = if waited < Duration::HOUR { self.steady } else { self.longest };
         let due = now + (waited / 4_i32).clamp(self.first.min(ceiling), ceiling);
         Some(state.hold_until().map_or(due, |until| due.min(until.max(now + self.first))))
+    }
+
+    /// At `paid_first`, at six times that age and so on, and at `paid_until`.
+    fn next_when_paid(&self, since: OffsetDateTime, now: OffsetDateTime) -> Option<OffsetDateTime> {
+        let mut age = self.paid_first.min(self.paid_until);
+        while age > Duration::ZERO {
+            if since + age > now {
+                return Some(since + age);
+            }
+            if age >= self.paid_until {
+                return None;
+            }
+            age = (age * OLDER).min(self.paid_until);
+        }
+        None
     }
 }
 

@@ -103,6 +103,13 @@ pub fn is_final_start_refusal(code: &str) -> bool {
     )
 }
 
+/// Codes with which Pike says, asked for a session's status, that it has no such session: the request itself
+/// is always the same.
+#[must_use]
+pub fn denies_session(code: &str) -> bool {
+    matches!(code, "invalid_request" | "session_not_found")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

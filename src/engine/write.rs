@@ -143,7 +143,11 @@ impl<'a> Writes<'a> {
             payout.since = now;
         }
         payout.state = step.to;
-        payout.anomaly = if step.clears_flag { None } else { payout.anomaly.or(anomaly) };
+        match anomaly {
+            Some(anomaly) => payout.raise(anomaly),
+            None if step.clears_flag => payout.unflag(),
+            None => {}
+        }
         if let Some(facts) = step.facts {
             payout.facts = facts;
         }

@@ -129,7 +129,8 @@ pub async fn insert_reads(
         "WITH page AS (
             SELECT id, project_id FROM payouts
             WHERE id > $1 AND session_id IS NOT NULL
-              AND (next_check_at IS NOT NULL OR since >= now() - make_interval(secs => $2))
+              AND (state NOT IN ('succeeded', 'returned', 'failed', 'cancelled')
+                OR since >= now() - make_interval(secs => $2))
             ORDER BY id LIMIT $3),
          added AS (
             INSERT INTO effects (payout_id, kind, project_id) SELECT id, 'read_status', project_id FROM page

@@ -71,6 +71,8 @@ codes!(Anomaly {
     Contradiction => "contradiction",
     PermitAltered => "permit_altered",
     PermitOutdated => "permit_outdated",
+    SessionUnknown => "session_unknown",
+    StatusUnknown => "status_unknown",
 });
 
 codes!(Reason {

@@ -32,6 +32,9 @@ pub const UNFINISHED: [&str; 12] = [
     "unknown",
 ];
 
+/// The stored name of the one final state that is looked at again.
+const PAID: &str = "succeeded";
+
 /// A payout to be stored, with what only the store needs to know. No `Debug`: it carries a secret and a name.
 #[derive(Clone)]
 pub struct NewPayout {
@@ -223,11 +226,13 @@ pub async fn list(db: &mut PgConnection, filter: &Filter) -> Result<Vec<Stored>,
 /// Database errors only.
 pub async fn due(db: &mut PgConnection, limit: i64) -> Result<Vec<(PayoutId, OffsetDateTime)>, StoreError> {
     let rows: Vec<(Uuid, OffsetDateTime)> = sqlx::query_as(
-        "SELECT id, next_check_at FROM payouts WHERE next_check_at <= now() AND state = ANY($2)
+        "SELECT id, next_check_at FROM payouts
+         WHERE next_check_at <= now() AND (state = ANY($2) OR state = $3)
          ORDER BY next_check_at LIMIT $1",
     )
     .bind(limit)
     .bind(UNFINISHED)
+    .bind(PAID)
     .fetch_all(db)
     .await?;
     Ok(rows.into_iter().map(|(id, due)| (PayoutId(id), due)).collect())

@@ -179,7 +179,7 @@ impl Effects {
             (Answer::Came(Outcome::Unknown(error)), Condition::Ill) if kind.repeatable() => {
                 self.give_back(&effect, &error.code).await;
             }
-            // A final payout is on no schedule: this read is the one that it gets.
+            // Most final payouts are on no schedule: this read is the one that they get.
             (Answer::Came(Outcome::Unknown(error)), _) if self.settings.mode == Mode::ReconcileOnly => {
                 self.give_back(&effect, &error.code).await;
             }

@@ -117,7 +117,8 @@ impl Evidence {
         let payouts = rows(
             &mut *db,
             "SELECT id AS payout_id, state, status, version, amount_minor, currency, session_id, permit_kind,
-                encode(permit_hash, 'hex') AS permit_hash, anomaly, next_check_at IS NOT NULL AS due,
+                encode(permit_hash, 'hex') AS permit_hash, anomaly,
+                next_check_at IS NOT NULL AND state <> 'succeeded' AS due,
                 destination_secret IS NOT NULL AS has_secret, customer_reference FROM payouts",
         )
         .await;

@@ -36,7 +36,9 @@ pub async fn look(scene: &Scene, findings: &mut Vec<Finding>) {
         let sql = match name {
             "inbox" => "SELECT convert_from(body, 'UTF8') AS body FROM inbox".to_owned(),
             // What waits for a person may still have to be started.
-            "payouts" => "SELECT * FROM payouts WHERE next_check_at IS NULL".to_owned(),
+            "payouts" => {
+                "SELECT * FROM payouts WHERE next_check_at IS NULL OR state = 'succeeded'".to_owned()
+            }
             _ => format!("SELECT * FROM {name}"),
         };
         let text: Vec<String> = rows(&scene.pool, &sql).await.iter().map(ToString::to_string).collect();

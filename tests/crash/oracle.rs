@@ -58,12 +58,15 @@ pub struct Book {
 
 /// How many payouts are not final and not waiting for a person.
 pub async fn under_way(scene: &Scene) -> i64 {
-    scene.count("SELECT count(*) FROM payouts WHERE next_check_at IS NOT NULL AND anomaly IS NULL").await
+    let open = "SELECT count(*) FROM payouts
+        WHERE next_check_at IS NOT NULL AND state <> 'succeeded' AND anomaly IS NULL";
+    scene.count(open).await
 }
 
 /// Waits until nothing is left to do: payouts, calls, webhooks, notifications, Pike's own deliveries.
 pub async fn settle(scene: &Scene) {
-    let left = "SELECT (SELECT count(*) FROM payouts WHERE next_check_at IS NOT NULL AND anomaly IS NULL)
+    let left = "SELECT (SELECT count(*) FROM payouts
+            WHERE next_check_at IS NOT NULL AND state <> 'succeeded' AND anomaly IS NULL)
         + (SELECT count(*) FROM effects e JOIN payouts p ON p.id = e.payout_id WHERE p.anomaly IS NULL)
         + (SELECT count(*) FROM inbox i JOIN payouts p
             ON p.session_id = convert_from(i.body, 'UTF8')::jsonb->'session'->>'id' WHERE i.done_at IS NULL)

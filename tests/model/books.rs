@@ -69,6 +69,8 @@ impl Terms {
                 first: Duration::seconds(5),
                 steady: Duration::seconds(30),
                 longest: Duration::minutes(15),
+                paid_first: Duration::days(1),
+                paid_until: Duration::days(30),
             },
         };
         let limits = AmountLimits { min: 1, max: 1_000_000, hold_above: Some(500_000) };
@@ -130,6 +132,7 @@ impl<'a> Books<'a> {
             since: EPOCH,
             permit: None,
             anomaly: None,
+            raised: Default::default(),
             facts: ProviderFacts::default(),
         };
         let mut books = Self {
@@ -261,7 +264,7 @@ impl<'a> Books<'a> {
             Decision::Flag(anomaly, step) => {
                 let why = self.step(step, now);
                 if !self.has(Bug::AnomalyForgotten) {
-                    self.payout.anomaly = self.payout.anomaly.or(Some(anomaly));
+                    self.payout.raise(anomaly);
                 }
                 why
             }
@@ -299,7 +302,7 @@ impl<'a> Books<'a> {
         payout.state = step.to;
         payout.version += 1;
         if step.clears_flag {
-            payout.anomaly = None;
+            payout.unflag();
         }
         if let Some(facts) = step.facts {
             payout.facts = facts;

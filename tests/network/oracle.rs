@@ -22,7 +22,8 @@ pub type Payouts = BTreeMap<String, Value>;
 
 /// Waits until no payout is under way any more and nothing is left to be called.
 pub async fn settle(scene: &Scene) {
-    let open = "SELECT (SELECT count(*) FROM payouts WHERE next_check_at IS NOT NULL)
+    let open = "SELECT (SELECT count(*) FROM payouts
+                         WHERE next_check_at IS NOT NULL AND state <> 'succeeded')
                      + (SELECT count(*) FROM effects)";
     let deadline = Instant::now() + SETTLED_WITHIN;
     while scene.count(open).await > 0 {
@@ -41,7 +42,7 @@ async fn under_way(scene: &Scene) -> Vec<String> {
                    h.decision, h.reason, h.detail), E'\n' ORDER BY seq) FROM history h
                    WHERE h.payout_id = p.id))
                FROM payouts p LEFT JOIN effects e ON e.payout_id = p.id
-               WHERE p.next_check_at IS NOT NULL OR e.id IS NOT NULL LIMIT 20";
+               WHERE (p.next_check_at IS NOT NULL AND p.state <> 'succeeded') OR e.id IS NOT NULL LIMIT 20";
     sqlx::query_scalar(sql).fetch_all(&scene.pool).await.unwrap()
 }
 

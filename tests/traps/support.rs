@@ -190,6 +190,8 @@ pub fn engine_on(pool: PgPool, rules: RuleSet) -> Engine {
             first: time::Duration::seconds(5),
             steady: time::Duration::seconds(30),
             longest: time::Duration::minutes(15),
+            paid_first: time::Duration::days(1),
+            paid_until: time::Duration::days(30),
         },
     };
     Engine::start(Core {

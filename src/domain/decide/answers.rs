@@ -2,13 +2,29 @@
 //! (webhooks overtake answers), what the answer *shows* still counts, that it *came* does not.
 
 use super::*;
+use crate::domain::provider::denies_session;
 
 pub(super) fn decide(payout: &Payout, call: EffectKind, outcome: &Outcome, world: &World<'_>) -> Decision {
     match outcome {
         Outcome::Accepted(report) => accepted(payout, call, report, world),
         Outcome::Declined(error) => declined(payout, call, &error.code, world),
+        Outcome::Unknown(error) if call == EffectKind::ReadStatus && denies_session(&error.code) => {
+            session_denied(payout, world)
+        }
         Outcome::Unknown(_) => unknown(payout, call),
     }
+}
+
+/// Pike has answered, and does not know the session. Right after it was created that may be Pike's own delay;
+/// after that nothing will ever be learnt by asking on: the answer that named the session was wrong.
+fn session_denied(payout: &Payout, world: &World<'_>) -> Decision {
+    let denied = !payout.state.is_final() && world.now - payout.since >= world.policy.start_unresolved_after;
+    if !denied {
+        return unknown(payout, EffectKind::ReadStatus);
+    }
+    let stay = Step::to(payout.state.clone(), Reason::Contradicted);
+    let stay = stay.void(EffectKind::StartPayout).void(EffectKind::Confirm);
+    quietly(reports::flag_once(payout, Anomaly::SessionUnknown, stay))
 }
 
 fn accepted(payout: &Payout, call: EffectKind, report: &SessionReport, world: &World<'_>) -> Decision {

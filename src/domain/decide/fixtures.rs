@@ -20,7 +20,7 @@ pub(super) fn session() -> SessionId {
     SessionId("ps_1".into())
 }
 
-pub(super) fn policy() -> Policy {
+pub(in crate::domain) fn policy() -> Policy {
     Policy {
         resend_start: ResendStart::Never,
         start_unresolved_after: Duration::seconds(60),
@@ -31,6 +31,8 @@ pub(super) fn policy() -> Policy {
             first: Duration::seconds(5),
             steady: Duration::seconds(30),
             longest: Duration::minutes(15),
+            paid_first: Duration::days(1),
+            paid_until: Duration::days(30),
         },
     }
 }
@@ -96,6 +98,7 @@ pub(in crate::domain) fn payout_in(state: State) -> Payout {
         since: EPOCH,
         permit: None,
         anomaly: None,
+        raised: Default::default(),
         facts: ProviderFacts { payout_id: Some("po_1".into()), ..ProviderFacts::default() },
     };
     let kind = match &payout.state {

@@ -21,8 +21,18 @@ pub(super) fn decide(payout: &Payout, report: &SessionReport, source: Source, wo
             let present = source == Source::Answer;
             wrong(payout, anomaly, awaits_confirm, present, world)
         }
-        Shows::Unreadable => Decision::Absorb(Reason::Unreadable),
+        Shows::Unreadable => unreadable(payout, world),
     }
+}
+
+/// A status nobody has met may pass. It is raised when no confirm can be waiting for it any more: raised
+/// sooner, a new word of Pike's would stop every payout that it is said of.
+fn unreadable(payout: &Payout, world: &World<'_>) -> Decision {
+    let window = world.policy.confirm_window + world.policy.hold_margin;
+    if payout.state.is_final() || world.now - payout.since < window {
+        return Decision::Absorb(Reason::Unreadable);
+    }
+    flag_once(payout, Anomaly::StatusUnknown, Step::to(payout.state.clone(), Reason::Unreadable))
 }
 
 /// The session is there and empty. That a start is missing now does not prove that it will not arrive later,
@@ -296,9 +306,9 @@ fn wrong(
     flag_once(payout, anomaly, stay.void(EffectKind::StartPayout).void(EffectKind::Confirm))
 }
 
-/// The first anomaly stays on the payout; hearing of the same one again is no news.
-fn flag_once(payout: &Payout, anomaly: Anomaly, step: Step) -> Decision {
-    if payout.anomaly == Some(anomaly) {
+/// Hearing of an anomaly again is no news, whichever others there were since: each read would tell it anew.
+pub(super) fn flag_once(payout: &Payout, anomaly: Anomaly, step: Step) -> Decision {
+    if payout.has_raised(anomaly) {
         return Decision::Absorb(Reason::NothingNew);
     }
     Decision::Flag(anomaly, step)

@@ -10,6 +10,8 @@ fn events() -> Vec<(&'static str, Event)> {
     let unknown = || Outcome::Unknown(ProviderError { code: "timeout".into(), description: String::new() });
     let declined =
         || Outcome::Declined(ProviderError { code: "bank_card_expired".into(), description: String::new() });
+    let denied =
+        || Outcome::Unknown(ProviderError { code: "invalid_request".into(), description: String::new() });
     let withheld = |unfit| Event::Observed(Observation::Withheld(unfit));
     let reported = |report| Event::Observed(Observation::Reported(report));
     vec![
@@ -32,6 +34,7 @@ fn events() -> Vec<(&'static str, Event)> {
         ("cancel accepted", answered(Call::Cancel, Outcome::Accepted(working()))),
         ("cancel unknown", answered(Call::Cancel, unknown())),
         ("status unknown", answered(Call::ReadStatus, unknown())),
+        ("status refused: no such session", answered(Call::ReadStatus, denied())),
         ("Pike shows: not started", reported(not_started())),
         ("Pike shows: working", reported(working())),
         ("Pike shows: awaits confirm", reported(awaits_confirm())),

@@ -4,6 +4,7 @@ use super::{fixtures::*, *};
 use crate::domain::{
     money::Money,
     policy::ResendStart,
+    provider::ProviderError,
     session::{PayoutStatus, SessionStatus},
 };
 use time::Duration;
@@ -388,4 +389,61 @@ fn an_altered_payout_is_not_permitted_anew() {
         };
         assert!(step.effects.is_empty() && step.permit.is_none() && step.to == payout.state);
     }
+}
+
+#[test]
+fn a_session_that_pike_denies_is_raised_once_it_cannot_be_a_delay() {
+    let error = |code: &str| ProviderError { code: code.into(), description: String::new() };
+    let denied = |code| {
+        let outcome = Outcome::Unknown(error(code));
+        Event::Observed(Observation::Answered { call: EffectKind::ReadStatus, outcome })
+    };
+    let mut payout = payout_in(State::StartUnknown { session: session() });
+    assert_eq!(at_once(&payout, &denied("invalid_request")), Decision::Schedule(vec![]), "just created");
+    assert_eq!(
+        later(&payout, &denied("internal_error")),
+        Decision::Schedule(vec![]),
+        "not about the session"
+    );
+    let Decision::Flag(Anomaly::SessionUnknown, step) = later(&payout, &denied("invalid_request")) else {
+        panic!()
+    };
+    assert!(step.to == payout.state && step.voids.contains(&EffectKind::StartPayout));
+    payout.raise(Anomaly::SessionUnknown);
+    assert_eq!(later(&payout, &denied("invalid_request")), Decision::Schedule(vec![]), "told once");
+    let paid = payout_in(State::Succeeded { session: session() });
+    assert_eq!(later(&paid, &denied("invalid_request")), Decision::Schedule(vec![]), "it was there");
+}
+
+/// Whichever of them is shown: what has been raised is no news until a person has taken the flag off.
+#[test]
+fn anomalies_that_take_turns_are_told_once_each() {
+    let read = |report| {
+        let outcome = Outcome::Accepted(report);
+        Event::Observed(Observation::Answered { call: EffectKind::ReadStatus, outcome })
+    };
+    let mut payout = payout_in(State::Settling { session: session() });
+    let mut amount = working();
+    amount.payouts[0].amount_minor = Some(1001);
+    let other = SessionReport { session: SessionId("ps_2".into()), ..working() };
+    for (report, anomaly) in [(&amount, Anomaly::OtherAmount), (&other, Anomaly::OtherSession)] {
+        assert!(
+            matches!(later(&payout, &read(report.clone())), Decision::Flag(raised, _) if raised == anomaly)
+        );
+        payout.raise(anomaly);
+    }
+    for report in [&amount, &other, &amount] {
+        assert_eq!(later(&payout, &read(report.clone())), Decision::Schedule(vec![]));
+    }
+    assert_eq!(payout.anomaly, Some(Anomaly::OtherAmount), "the first is what it is flagged with");
+    payout.unflag();
+    assert!(matches!(later(&payout, &read(other)), Decision::Flag(Anomaly::OtherSession, _)));
+}
+
+#[test]
+fn a_status_that_stays_unknown_is_raised_when_the_window_is_over() {
+    let payout = payout_in(State::Processing { session: session() });
+    let at = |waited| decide_at(&payout, &seen(unreadable()), EPOCH + waited);
+    assert_eq!(at(Duration::minutes(254)), Decision::Absorb(Reason::Unreadable));
+    assert!(matches!(at(Duration::minutes(255)), Decision::Flag(Anomaly::StatusUnknown, _)));
 }

@@ -1,12 +1,12 @@
 //! When Pike is asked without having told anything.
 
 use super::*;
-use crate::domain::{id::SessionId, state::HoldCause};
+use crate::domain::{decide::fixtures::policy, id::SessionId, state::HoldCause};
 
 const BEGAN: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
 
 fn polling() -> Polling {
-    Polling { first: Duration::seconds(5), steady: Duration::seconds(30), longest: Duration::minutes(15) }
+    policy().polling
 }
 
 /// The pause after having waited for so long.
@@ -33,7 +33,6 @@ fn pauses_grow_with_the_wait_and_have_two_ceilings() {
     ] {
         assert_eq!(pause(&state, waited), expected, "after {waited}");
     }
-    assert_eq!(polling().next(&State::Succeeded { session: session() }, BEGAN, BEGAN), None);
 }
 
 #[test]
@@ -42,4 +41,43 @@ fn a_hold_is_looked_at_when_it_ends_but_never_without_a_pause() {
     assert_eq!(pause(&hold(Duration::seconds(12)), Duration::seconds(4)), Duration::seconds(5));
     assert_eq!(pause(&hold(Duration::seconds(47)), Duration::seconds(40)), Duration::seconds(7));
     assert_eq!(pause(&hold(Duration::seconds(10)), Duration::seconds(40)), Duration::seconds(5), "over");
+}
+
+fn looks(polling: &Polling) -> Vec<i64> {
+    let state = State::Succeeded { session: SessionId("ps_1".into()) };
+    let since = OffsetDateTime::UNIX_EPOCH;
+    let (mut now, mut looks) = (since, vec![]);
+    while let Some(next) = polling.next(&state, since, now) {
+        looks.push((next - since).whole_days());
+        now = next;
+    }
+    looks
+}
+
+#[test]
+fn a_paid_payout_is_looked_at_a_few_times_and_no_more() {
+    let days = Duration::days;
+    let polling = |first, until| Polling { paid_first: first, paid_until: until, ..policy().polling };
+    assert_eq!(looks(&polling(days(1), days(30))), [1, 6, 30]);
+    assert_eq!(looks(&polling(days(2), days(30))), [2, 12, 30]);
+    assert_eq!(looks(&polling(days(30), days(30))), [30]);
+    assert!(looks(&polling(days(1), Duration::ZERO)).is_empty());
+}
+
+#[test]
+fn whoever_was_down_looks_once_for_all_that_was_missed() {
+    let polling = Polling { paid_first: Duration::DAY, paid_until: Duration::days(30), ..policy().polling };
+    let (state, since) = (State::Succeeded { session: SessionId("ps_1".into()) }, OffsetDateTime::UNIX_EPOCH);
+    let next = polling.next(&state, since, since + Duration::days(10));
+    assert_eq!(next, Some(since + Duration::days(30)));
+    assert_eq!(polling.next(&state, since, since + Duration::days(30)), None);
+}
+
+#[test]
+fn nothing_is_expected_of_what_was_not_paid_or_came_back() {
+    let session = SessionId("ps_1".into());
+    let now = OffsetDateTime::UNIX_EPOCH;
+    for state in [State::Returned { session: session.clone() }, State::Failed { session, code: "x".into() }] {
+        assert_eq!(policy().polling.next(&state, now, now), None);
+    }
 }

@@ -22,8 +22,8 @@ macro_rules! columns {
         "id, project_id, amount_minor, currency, destination_kind, destination_fingerprint, \
          recipient_name, customer_reference, reference, metadata, created_by, created_at, version, attempt, \
          state, since, updated_at, next_check_at, session_id, hold_until, hold_cause, cancel_cause, \
-         failure_code, permit_kind, permit_hash, anomaly, provider_payout_id, card_brand, card_last4, \
-         card_bin, card_id, card_country, rrn, auth_code, fee_minor, fee_currency, error_code, \
+         failure_code, permit_kind, permit_hash, anomaly, raised, provider_payout_id, card_brand, \
+         card_last4, card_bin, card_id, card_country, rrn, auth_code, fee_minor, fee_currency, error_code, \
          error_description"
     };
 }
@@ -50,7 +50,7 @@ pub(super) const UPDATE: &str = "
         since = n.since, updated_at = n.updated_at, next_check_at = n.next_check_at,
         session_id = n.session_id, hold_until = n.hold_until, hold_cause = n.hold_cause,
         cancel_cause = n.cancel_cause, failure_code = n.failure_code, permit_kind = n.permit_kind,
-        permit_hash = decode(n.permit_hash, 'hex'), anomaly = n.anomaly,
+        permit_hash = decode(n.permit_hash, 'hex'), anomaly = n.anomaly, raised = n.raised,
         provider_payout_id = n.provider_payout_id, card_brand = n.card_brand, card_last4 = n.card_last4,
         card_bin = n.card_bin, card_id = n.card_id, card_country = n.card_country, rrn = n.rrn,
         auth_code = n.auth_code, fee_minor = n.fee_minor, fee_currency = n.fee_currency,
@@ -59,9 +59,9 @@ pub(super) const UPDATE: &str = "
     FROM jsonb_to_recordset($1::jsonb) AS n(id uuid, version bigint, attempt integer, state text, status text,
         since timestamptz, updated_at timestamptz, next_check_at timestamptz, session_id text,
         hold_until timestamptz, hold_cause text, cancel_cause text, failure_code text, permit_kind text,
-        permit_hash text, anomaly text, provider_payout_id text, card_brand text, card_last4 text,
-        card_bin text, card_id text, card_country text, rrn text, auth_code text, fee_minor bigint,
-        fee_currency text, error_code text, error_description text, final boolean)
+        permit_hash text, anomaly text, raised text[], provider_payout_id text, card_brand text,
+        card_last4 text, card_bin text, card_id text, card_country text, rrn text, auth_code text,
+        fee_minor bigint, fee_currency text, error_code text, error_description text, final boolean)
     WHERE p.id = n.id";
 
 /// A batch as one parameter.
@@ -138,6 +138,7 @@ pub(super) struct MovingRow<'a> {
     permit_kind: Option<&'static str>,
     permit_hash: Option<String>,
     anomaly: Option<&'static str>,
+    raised: Vec<&'static str>,
     provider_payout_id: Option<&'a str>,
     card_brand: Option<&'a str>,
     card_last4: Option<&'a str>,
@@ -170,6 +171,7 @@ impl<'a> MovingRow<'a> {
             permit_kind: payout.permit.as_ref().map(|permit| permit.kind.code()),
             permit_hash: payout.permit.as_ref().map(|permit| hex(&permit.bound_to)),
             anomaly: payout.anomaly.as_ref().map(Code::code),
+            raised: payout.raised.iter().map(Code::code).collect(),
             provider_payout_id: facts.payout_id.as_deref(),
             card_brand: card.brand.as_deref(),
             card_last4: card.last4.as_deref(),
@@ -212,6 +214,7 @@ pub(super) struct PayoutRow {
     permit_kind: Option<String>,
     permit_hash: Option<Vec<u8>>,
     anomaly: Option<String>,
+    raised: Vec<String>,
     provider_payout_id: Option<String>,
     card_brand: Option<String>,
     card_last4: Option<String>,
@@ -249,6 +252,8 @@ impl PayoutRow {
             None => None,
             Some(code) => Some(Anomaly::from_code(code).ok_or_else(|| bad("anomaly"))?),
         };
+        let raised = self.raised.iter().map(|code| Anomaly::from_code(code));
+        let raised = raised.collect::<Option<_>>().ok_or_else(|| bad("raised"))?;
         let facts = ProviderFacts {
             payout_id: self.provider_payout_id,
             card: CardFacts {
@@ -276,6 +281,7 @@ impl PayoutRow {
             since: self.since,
             permit,
             anomaly,
+            raised,
             facts,
         };
         Ok(Stored {

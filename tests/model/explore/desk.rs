@@ -241,7 +241,10 @@ impl Desk {
             format!("{:?}{}", step.why, anomaly.map_or(String::new(), |anomaly| format!(", {anomaly:?}")));
         payout.state = step.to;
         if !self.has(Bug::AnomalyForgotten) {
-            payout.anomaly = if step.clears_flag { None } else { payout.anomaly.or(anomaly) };
+            anomaly.into_iter().for_each(|anomaly| payout.raise(anomaly));
+            if step.clears_flag {
+                payout.unflag();
+            }
         }
         let unpermitted = self.number(payout.clone());
         let ours = payout.state.session().and_then(slot);
@@ -266,6 +269,7 @@ impl Desk {
     }
 
     fn stays(&mut self, payout: Payout) -> Follows {
+        let watched = self.policy.polling.next(&payout.state, payout.since, payout.since).is_some();
         let to = self.number(payout);
         Follows {
             to,
@@ -273,7 +277,7 @@ impl Desk {
             wants: [false; 5],
             voids: [false; 5],
             permit: None,
-            watched: !self.facts[usize::from(to)].is_final,
+            watched,
             waited: true,
             broken: None,
             why: String::new(),
