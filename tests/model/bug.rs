@@ -105,6 +105,7 @@ bugs! {
         FinalReopens: "an old report opens a final payout again",
         FactRefused: "an answer that comes too late is refused",
         ReturnIgnored: "money that comes back is not news",
+        PaidNotReread: "a paid payout is not read again",
         WithheldFails: "a confirm that was withheld fails the payout",
         WithheldWaits: "a confirm that was withheld is waited for as if it had been sent",
         WithheldResent: "a confirm that was withheld as stale is sent again without a look at Pike",

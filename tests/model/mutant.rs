@@ -108,6 +108,7 @@ fn wrong_look(bug: Bug, payout: &Payout, world: &World<'_>, right: Decision) -> 
     let confirming = || State::Confirming { session: session.clone() };
     let permitted = payout.permit.as_ref().is_some_and(|permit| permit.kind == PermitKind::Confirm);
     match (bug, right) {
+        (Bug::PaidNotReread, Decision::Schedule(_)) if payout.state.is_final() => Decision::Schedule(vec![]),
         (Bug::WithheldFails, Decision::Move(step)) if step.why == Reason::PermitStale => {
             let code = "mistake".to_owned();
             Decision::Move(wrong_step(State::Failed { session: session.clone(), code }, step.why))

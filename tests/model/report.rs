@@ -49,23 +49,26 @@ clock.
 
 - **Exploring** takes every path, breadth first, with up to two faults (`PAYOUTD_MODEL_FAULTS` sets how
   many). Without a fault the following may happen at any moment: any webhook that Pike ever made of the
-  session arrives, again or never; the caller cancels, somebody approves or rejects; the switch is
-  thrown; every waiting time, hold and window ends; Pike asks, pays, declines early or late, errs and
-  settles it either way, returns the money. A fault is: a worker dies or freezes beyond its lease, at
+  session arrives, again or never; the caller cancels, somebody approves or rejects, or takes a flag off
+  (once a path); the switch is thrown; a permit grows too old for the last look before its confirm; every
+  waiting time, hold and window ends; Pike asks, pays, declines early or late, errs and settles it either
+  way, returns the money. A fault is: a worker dies or freezes beyond its lease, at
   any of its steps; a request is delayed until after its time limit (or for ever), doubled, or could not
   be sent; an answer is lost; Pike shows an old picture, an unknown status or somebody else's session,
   says yes and does nothing, gets the amount wrong, pays unasked, pays what it had closed, or takes back
   what it had paid.
 - Pike is **read in four ways**: a second start adds a payout or is refused, keys are honoured or not;
   where a second start is refused, starts are sent again.
-- **Random histories** play the same with a clock that counts, and with as many faults as it comes to.
+- **Random histories** play the same with a clock that counts, and with as many faults as it comes to;
+  other rules come into force in them as well. Somebody writing into a permitted payout is a fault in both.
 
 Promises: at most one payout alive and one paid at Pike (O1, O2); a confirm reaches Pike only under a
 permit for that very session and order, and after Pike asked (O3); never after the payout was forbidden,
 and none is permitted or claimed against the switch (O4); one permit; no final status that Pike
-contradicts, unless Pike lied, and then it is flagged; no alarm unless somebody lied; and from
+contradicts, unless Pike lied, and then it is flagged; no alarm unless somebody lied; no confirm is sent
+that the last look withholds, nor asked for by taking a flag off, nor again for an altered payout; and from
 everywhere a final or flagged payout can be reached without a fault, a webhook or a caller, and before
-Pike gives up waiting.
+Pike gives up waiting; for a paid payout whose money came back that end is `returned`.
 
 **Not covered**: more than one payout (limits per recipient are an input that varies), the SQL behind
 the contract, the wire formats, a network that doubles a start at a Pike that both adds payouts and

@@ -36,9 +36,12 @@ impl Moves {
         broken.into_iter().find_map(|(broken, what)| broken.then_some(what))
     }
 
-    /// Nothing more is expected, or a person has to look.
+    /// Nothing more is expected, or a person has to look. Money that came back is still to be learnt of.
     pub fn settled(&self, point: &Point) -> bool {
         let facts = &self.desk.facts[usize::from(point.payout)];
-        facts.is_final || facts.flagged
+        let ours = facts.ours.and_then(Slot::at).map(|at| point.pike[at]);
+        let back = ours.is_some_and(|session| session.stage == Stage::Paid && session.returned);
+        let missed = back && facts.is_final && !facts.returned && !facts.unpaid;
+        (facts.is_final && !missed) || facts.flagged
     }
 }
