@@ -346,3 +346,5 @@ mod learning;
 mod table;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod waits;

@@ -45,10 +45,10 @@ fn an_error_webhook_that_comes_after_its_settlement_raises_nothing() {
 
 #[test]
 fn a_failure_has_pikes_code_or_else_says_where_it_was_seen() {
-    let code = |report: SessionReport| match report.shows(&payout_in(State::Settling { session: session() }))
-    {
-        Shows::NotPaid { code } => code,
-        other => panic!("{other:?}"),
+    let code = |report: SessionReport| {
+        let shows = report.shows(&payout_in(State::Settling { session: session() }));
+        let Shows::NotPaid { code } = shows else { panic!("{shows:?}") };
+        code
     };
     assert_eq!(code(not_paid()), "declined_by_issuer_bank");
     let silent = |status| report(status, Some(PayoutStatus::Failed));
