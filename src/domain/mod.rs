@@ -2,6 +2,7 @@
 //! randomness, no serialisation. `engine` feeds it and writes down what it says; every other room only
 //! borrows its words. Start with `state` (what a payout can be) and `decide` (what may happen to it).
 
+pub mod checking;
 pub mod decide;
 pub mod effect;
 pub mod event;

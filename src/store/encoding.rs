@@ -1,6 +1,7 @@
 //! Our enums as stored text, both ways, exhaustively. A stored string is never renamed, only added.
 
 use crate::domain::{
+    checking::{Check, Newest},
     decide::Reason,
     effect::EffectKind,
     payout::{Anomaly, DestinationKind},
@@ -75,6 +76,46 @@ codes!(Anomaly {
     StatusUnknown => "status_unknown",
 });
 
+codes!(Check {
+    PaidTwice => "paid_twice",
+    SeveralSessions => "several_sessions",
+    UnknownSession => "unknown_session",
+    UnknownPayout => "unknown_payout",
+    PaidMoreThanAsked => "paid_more_than_asked",
+    ConfirmWithoutPermit => "confirm_without_permit",
+    PermitAltered => "permit_altered",
+    PermitUndecided => "permit_undecided",
+    EffectUnpermitted => "effect_unpermitted",
+    DestinationAltered => "destination_altered",
+    PaidButUnpaidHere => "paid_but_unpaid_here",
+    UnpaidButPaidHere => "unpaid_but_paid_here",
+    OtherAmount => "other_amount",
+    OtherMetadata => "other_metadata",
+    PaidForNobody => "paid_for_nobody",
+    EndedAtPike => "ended_at_pike",
+    RecipientTotal => "recipient_total",
+    HistoryGap => "history_gap",
+    StateUntold => "state_untold",
+    NotificationGap => "notification_gap",
+    NoDueTime => "no_due_time",
+    Overdue => "overdue",
+    EffectAbandoned => "effect_abandoned",
+    EffectAfterEnd => "effect_after_end",
+    WebhookWaiting => "webhook_waiting",
+    NotificationWaiting => "notification_waiting",
+    ImpossibleRow => "impossible_row",
+});
+
+codes!(Newest {
+    Working => "working",
+    Ready => "ready",
+    Paid => "paid",
+    Returned => "returned",
+    Unpaid => "unpaid",
+    Error => "error",
+    Unreadable => "unreadable",
+});
+
 codes!(Reason {
     SessionCreated => "session_created",
     StartAccepted => "start_accepted",
@@ -121,6 +162,7 @@ mod tests {
     fn codes_come_back() {
         assert!(EffectKind::ALL.iter().all(|kind| EffectKind::from_code(kind.code()) == Some(*kind)));
         assert!(Status::ALL.iter().all(|status| Status::from_code(status.code()) == Some(*status)));
+        assert!(Check::ALL.iter().all(|check| Check::from_code(check.code()) == Some(*check)));
         assert_eq!(Anomaly::from_code("no such thing"), None);
     }
 }

@@ -3,9 +3,11 @@
 
 pub mod anomalies;
 pub mod api_keys;
+pub mod checks;
 pub mod effects;
 pub mod encoding;
 mod error;
+pub mod findings;
 pub mod history;
 pub mod inbox;
 pub mod notifications;
@@ -15,5 +17,6 @@ pub mod pool;
 pub mod retry;
 pub mod rules;
 pub mod stats;
+pub mod told;
 
 pub use error::StoreError;

@@ -62,6 +62,15 @@ pub async fn now(tx: &mut PgConnection) -> Result<OffsetDateTime, StoreError> {
     Ok(sqlx::query_scalar("SELECT clock_timestamp()").fetch_one(tx).await?)
 }
 
+/// Lets a transaction that has asked nothing yet see the database as of one moment, and change nothing.
+///
+/// # Errors
+/// Database errors.
+pub async fn one_view(tx: &mut PgConnection) -> Result<(), StoreError> {
+    sqlx::query("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY").execute(tx).await?;
+    Ok(())
+}
+
 /// Makes a database unless it is there. The name must be one of ours: it becomes part of the statement.
 ///
 /// # Errors

@@ -1,0 +1,114 @@
+//! The promises as questions to the database: each check is one query that returns what is not as promised.
+//! `of_payouts` asks about given payouts, by keys alone; `of_queues` about what waits, by small indexes.
+//! Nothing here changes a row, and nothing is concluded from a flag that payoutd has set itself, save that a
+//! person knows already.
+
+mod of_payouts;
+mod of_queues;
+mod permits;
+
+use super::{StoreError, encoding::Code};
+use crate::domain::{
+    checking::{Check, Finding},
+    id::{PayoutId, ProjectId},
+};
+use sqlx::PgConnection;
+use std::time::Duration;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+/// Findings of one check over the queues at most: what is behind more of them is one and the same.
+pub const MOST_OF_A_QUEUE: usize = 1000;
+
+#[derive(sqlx::FromRow)]
+struct Row {
+    payout_id: Option<Uuid>,
+    project_id: String,
+    subject: Option<String>,
+    words: String,
+}
+
+impl Row {
+    fn into_finding(self, check: Check) -> Finding {
+        let payout = self.payout_id.map(PayoutId);
+        let subject = self.subject.or_else(|| payout.map(|id| id.to_string())).unwrap_or_default();
+        Finding { check, project: ProjectId(self.project_id), payout, subject, words: self.words }
+    }
+}
+
+/// Everything that is not as promised about these payouts, those we do not have included. What a normal
+/// course of events explains for a while is found after `patience`. Expects a transaction with one view of
+/// the database.
+///
+/// # Errors
+/// Database errors only.
+pub async fn of_payouts(
+    db: &mut PgConnection,
+    ids: &[PayoutId],
+    patience: Duration,
+) -> Result<Vec<Finding>, StoreError> {
+    let uuids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
+    let mut findings = vec![];
+    for (check, sql) in of_payouts::CHECKS {
+        let rows: Vec<Row> =
+            sqlx::query_as(*sql).bind(&uuids).bind(patience.as_secs_f64()).fetch_all(&mut *db).await?;
+        findings.extend(rows.into_iter().map(|row| row.into_finding(*check)));
+    }
+    findings.extend(permits::altered(db, ids).await?);
+    Ok(findings)
+}
+
+/// What has waited for longer than `patience`, and effects without their permits.
+///
+/// # Errors
+/// Database errors only.
+pub async fn of_queues(db: &mut PgConnection, patience: Duration) -> Result<Vec<Finding>, StoreError> {
+    let mut findings = vec![];
+    for (check, sql) in of_queues::CHECKS {
+        let rows: Vec<Row> = sqlx::query_as(*sql).bind(patience.as_secs_f64()).fetch_all(&mut *db).await?;
+        findings.extend(rows.into_iter().map(|row| row.into_finding(*check)));
+    }
+    Ok(findings)
+}
+
+/// The stored names of the checks that [`of_queues`] makes.
+#[must_use]
+pub fn names_of_queues() -> Vec<&'static str> {
+    of_queues::CHECKS.iter().map(|(check, _)| check.code()).collect()
+}
+
+/// Payouts that have changed at `since` or later, first changed first.
+///
+/// # Errors
+/// Database errors only.
+pub async fn changed(
+    db: &mut PgConnection,
+    since: OffsetDateTime,
+    limit: i64,
+) -> Result<Vec<(PayoutId, OffsetDateTime)>, StoreError> {
+    let rows: Vec<(Uuid, OffsetDateTime)> = sqlx::query_as(
+        "SELECT id, updated_at FROM payouts WHERE updated_at >= $1 ORDER BY updated_at LIMIT $2",
+    )
+    .bind(since)
+    .bind(limit)
+    .fetch_all(db)
+    .await?;
+    Ok(rows.into_iter().map(|(id, at)| (PayoutId(id), at)).collect())
+}
+
+/// The next payouts in the order of their ids.
+///
+/// # Errors
+/// Database errors only.
+pub async fn next(
+    db: &mut PgConnection,
+    after: Option<PayoutId>,
+    limit: i64,
+) -> Result<Vec<PayoutId>, StoreError> {
+    let rows: Vec<Uuid> = sqlx::query_scalar("SELECT id FROM payouts WHERE id > $1 ORDER BY id LIMIT $2")
+        .bind(after.map_or(Uuid::nil(), |id| id.0))
+        .bind(limit)
+        .fetch_all(db)
+        .await?;
+    Ok(rows.into_iter().map(PayoutId).collect())
+}

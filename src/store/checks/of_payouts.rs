@@ -1,0 +1,256 @@
+//! The queries about given payouts. `asked` are their ids, `patience` the time before which something must
+//! have happened to be found late. What Pike told is read from `told_sessions`, which stems from signed
+//! webhooks.
+
+use crate::domain::checking::Check;
+
+macro_rules! about {
+    ($($sql:expr),+ $(,)?) => {
+        concat!(
+            "WITH asked AS (SELECT unnest($1::uuid[]) AS id),
+                patience AS (SELECT now() - make_interval(secs => $2::float8) AS past) ",
+            $($sql),+
+        )
+    };
+}
+
+/// Where nobody was alarmed, so that nobody knows.
+macro_rules! nobody_knows {
+    () => {
+        " AND p.anomaly IS NULL AND NOT EXISTS (SELECT FROM anomalies a WHERE a.payout_id = p.id) "
+    };
+}
+
+/// What Pike told has been worked on, or should have been.
+macro_rules! taken_in {
+    () => {
+        " AND (t.received_at < (SELECT past FROM patience)
+            OR EXISTS (SELECT FROM inbox i WHERE i.id = t.inbox_id AND i.done_at IS NOT NULL)) "
+    };
+}
+
+/// A session at Pike that waits for our word or was paid, and was not closed since.
+macro_rules! alive {
+    () => {
+        " (t.ready OR t.paid_payouts > 0) AND t.newest <> 'unpaid' "
+    };
+}
+
+macro_rules! in_its_session {
+    () => {
+        " FROM asked JOIN payouts p ON p.id = asked.id
+          JOIN told_sessions t ON t.project_id = p.project_id AND t.session_id = p.session_id "
+    };
+}
+
+pub(super) const CHECKS: &[(Check, &str)] = &[
+    (Check::PaidTwice, PAID_TWICE),
+    (Check::SeveralSessions, SEVERAL_SESSIONS),
+    (Check::UnknownSession, UNKNOWN_SESSION),
+    (Check::UnknownPayout, UNKNOWN_PAYOUT),
+    (Check::PaidMoreThanAsked, PAID_MORE_THAN_ASKED),
+    (Check::ConfirmWithoutPermit, CONFIRM_WITHOUT_PERMIT),
+    (Check::PermitUndecided, PERMIT_UNDECIDED),
+    (Check::DestinationAltered, DESTINATION_ALTERED),
+    (Check::PaidButUnpaidHere, PAID_BUT_UNPAID_HERE),
+    (Check::UnpaidButPaidHere, UNPAID_BUT_PAID_HERE),
+    (Check::OtherAmount, OTHER_AMOUNT),
+    (Check::OtherMetadata, OTHER_METADATA),
+    (Check::EndedAtPike, ENDED_AT_PIKE),
+    (Check::RecipientTotal, RECIPIENT_TOTAL),
+    (Check::HistoryGap, HISTORY_GAP),
+    (Check::StateUntold, STATE_UNTOLD),
+    (Check::NotificationGap, NOTIFICATION_GAP),
+    (Check::NoDueTime, NO_DUE_TIME),
+];
+
+const PAID_TWICE: &str = about!(
+    "SELECT t.payout_id, min(t.project_id) AS project_id, NULL AS subject,
+        format('Pike told that it was paid %s times, in %s', sum(t.paid_payouts),
+            string_agg(t.session_id, ', ' ORDER BY t.session_id)) AS words
+     FROM asked JOIN told_sessions t ON t.payout_id = asked.id
+     WHERE t.paid_payouts > 0 GROUP BY t.payout_id HAVING sum(t.paid_payouts) > 1"
+);
+
+const SEVERAL_SESSIONS: &str = about!(
+    "SELECT t.payout_id, min(t.project_id) AS project_id, NULL AS subject,
+        format('%s sessions wait at Pike or were paid: %s', count(*),
+            string_agg(t.session_id, ', ' ORDER BY t.session_id)) AS words
+     FROM asked JOIN told_sessions t ON t.payout_id = asked.id
+     WHERE ",
+    alive!(),
+    " GROUP BY t.payout_id HAVING count(*) > 1"
+);
+
+const UNKNOWN_SESSION: &str = about!(
+    "SELECT p.id AS payout_id, p.project_id, t.session_id AS subject,
+        format('Pike told of session %s (%s), but the payout is %s with session %s', t.session_id, t.newest,
+            p.state, coalesce(p.session_id, 'none')) AS words
+     FROM asked JOIN payouts p ON p.id = asked.id JOIN told_sessions t ON t.payout_id = p.id
+     WHERE (t.project_id, t.session_id) IS DISTINCT FROM (p.project_id, p.session_id) AND ",
+    alive!()
+);
+
+const UNKNOWN_PAYOUT: &str = about!(
+    "SELECT t.payout_id, t.project_id, t.session_id AS subject,
+        format('Pike told of session %s (%s) for a payout that is not here', t.session_id, t.newest) AS words
+     FROM asked JOIN told_sessions t ON t.payout_id = asked.id
+     WHERE NOT EXISTS (SELECT FROM payouts p WHERE p.id = asked.id) AND ",
+    alive!()
+);
+
+const PAID_MORE_THAN_ASKED: &str = about!(
+    "SELECT p.id AS payout_id, p.project_id, NULL AS subject,
+        format('Pike told that %s was paid where %s was asked', sum(t.paid_minor), p.amount_minor) AS words
+     FROM asked JOIN payouts p ON p.id = asked.id JOIN told_sessions t ON t.payout_id = p.id
+     WHERE t.paid_payouts > 0 GROUP BY p.id HAVING sum(t.paid_minor) > p.amount_minor"
+);
+
+/// A paid one without a permit is what the anomaly of that name tells, so there it is found only if nobody
+/// was told.
+const CONFIRM_WITHOUT_PERMIT: &str = about!(
+    "SELECT p.id AS payout_id, p.project_id, NULL AS subject,
+        format('it is %s without a permit to confirm', p.state) AS words
+     FROM asked JOIN payouts p ON p.id = asked.id
+     WHERE NOT EXISTS (SELECT FROM permits m WHERE m.payout_id = p.id AND m.kind = 'confirm')
+       AND (p.state IN ('confirming', 'confirm_unknown', 'settling')
+         OR p.state IN ('succeeded', 'returned') ",
+    nobody_knows!(),
+    ")"
+);
+
+const PERMIT_UNDECIDED: &str = about!(
+    "SELECT p.id AS payout_id, p.project_id, NULL AS subject,
+        format('no decision of the rules %s stands before its permit', m.rule_set) AS words
+     FROM asked JOIN payouts p ON p.id = asked.id
+     JOIN permits m ON m.payout_id = p.id AND m.kind = 'confirm'
+     WHERE NOT EXISTS (SELECT FROM decisions d WHERE d.payout_id = p.id AND d.outcome = 'confirm'
+        AND d.rule_set = m.rule_set AND d.at <= coalesce(m.renewed_at, m.decided_at))"
+);
+
+/// As the API makes it of an order: SHA-256 of kind and secret, each after its length.
+const DESTINATION_ALTERED: &str = about!(
+    "SELECT p.id AS payout_id, p.project_id, NULL AS subject,
+        'the stored destination is not the one that was asked for' AS words
+     FROM asked JOIN payouts p ON p.id = asked.id
+     WHERE p.destination_secret IS NOT NULL AND p.destination_fingerprint <> sha256(convert_to(
+        octet_length(p.destination_kind) || ':' || p.destination_kind
+        || octet_length(p.destination_secret) || ':' || p.destination_secret, 'UTF8'))"
+);
+
+const PAID_BUT_UNPAID_HERE: &str = about!(
+    "SELECT p.id AS payout_id, p.project_id, NULL AS subject,
+        format('Pike told that session %s was paid; the payout is %s', t.session_id, p.state) AS words",
+    in_its_session!(),
+    "WHERE t.paid_payouts > 0 AND p.state IN ('failed', 'cancelled')",
+    nobody_knows!(),
+    taken_in!()
+);
+
+const UNPAID_BUT_PAID_HERE: &str = about!(
+    "SELECT p.id AS payout_id, p.project_id, NULL AS subject,
+        format('Pike told that session %s was closed unpaid; the payout is %s', t.session_id, p.state)
+            AS words",
+    in_its_session!(),
+    "WHERE t.newest = 'unpaid' AND t.paid_payouts = 0 AND p.state IN ('succeeded', 'returned')",
+    nobody_knows!(),
+    taken_in!()
+);
+
+/// What is closed unpaid is taken as such whatever else it shows, without an alarm.
+const OTHER_AMOUNT: &str = about!(
+    "SELECT p.id AS payout_id, p.project_id, NULL AS subject,
+        format('Pike shows %s %s where %s %s was asked', t.amount_minor, t.currency, p.amount_minor,
+            p.currency) AS words",
+    in_its_session!(),
+    "WHERE t.payouts > 0 AND t.newest <> 'unpaid'
+       AND (t.amount_minor, t.currency) IS DISTINCT FROM (p.amount_minor, p.currency)",
+    nobody_knows!(),
+    taken_in!()
+);
+
+const OTHER_METADATA: &str = about!(
+    "SELECT p.id AS payout_id, p.project_id, NULL AS subject,
+        format('session %s carries metadata of something else', t.session_id) AS words",
+    in_its_session!(),
+    "WHERE t.payouts > 0 AND t.newest <> 'unpaid'
+       AND t.tag IS DISTINCT FROM 'payout_' || replace(p.id::text, '-', '') || '/' || p.attempt",
+    nobody_knows!(),
+    taken_in!()
+);
+
+const ENDED_AT_PIKE: &str = about!(
+    "SELECT p.id AS payout_id, p.project_id, NULL AS subject,
+        format('Pike told the end of session %s (%s); the payout is %s', t.session_id, t.newest, p.state)
+            AS words",
+    in_its_session!(),
+    "WHERE t.received_at < (SELECT past FROM patience)
+       AND ((t.newest IN ('paid', 'unpaid')
+             AND p.state NOT IN ('succeeded', 'returned', 'failed', 'cancelled'))
+         OR (t.newest = 'returned' AND p.state <> 'returned'))",
+    nobody_knows!()
+);
+
+/// The daily total is the sum of unreleased permits, so it is right if each permit counts as its payout does
+/// and says what its payout says.
+const RECIPIENT_TOTAL: &str = about!(
+    "SELECT p.id AS payout_id, p.project_id, NULL AS subject,
+        CASE WHEN (m.project_id, m.customer_reference, m.currency, m.amount_minor)
+                IS DISTINCT FROM (p.project_id, p.customer_reference, p.currency, p.amount_minor)
+             THEN 'its permit counts another amount or recipient'
+             WHEN m.released_at IS NULL THEN format('it is %s, yet its permit still counts', p.state)
+             ELSE format('it is %s, yet its permit no longer counts', p.state) END AS words
+     FROM asked JOIN payouts p ON p.id = asked.id
+     JOIN permits m ON m.payout_id = p.id AND m.kind = 'confirm'
+     WHERE (m.project_id, m.customer_reference, m.currency, m.amount_minor)
+            IS DISTINCT FROM (p.project_id, p.customer_reference, p.currency, p.amount_minor)
+        OR ((m.released_at IS NULL) = (p.state IN ('failed', 'cancelled')) ",
+    nobody_knows!(),
+    ")"
+);
+
+const HISTORY_GAP: &str = about!(
+    "SELECT p.id AS payout_id, p.project_id, NULL AS subject,
+        format('%s entries from %s to %s at version %s', h.entries, h.first, h.last, p.version) AS words
+     FROM asked JOIN payouts p ON p.id = asked.id
+     CROSS JOIN LATERAL (SELECT count(*) AS entries, min(seq) AS first, max(seq) AS last
+        FROM history WHERE payout_id = p.id) h
+     WHERE (h.entries, h.first, h.last) IS DISTINCT FROM (p.version, 1, p.version)"
+);
+
+const STATE_UNTOLD: &str = about!(
+    "SELECT p.id AS payout_id, p.project_id, NULL AS subject,
+        format('the history ends in %s, the payout is %s', coalesce(h.to_state, 'nothing'), p.state) AS words
+     FROM asked JOIN payouts p ON p.id = asked.id
+     LEFT JOIN LATERAL (
+        SELECT to_state FROM history WHERE payout_id = p.id ORDER BY seq DESC LIMIT 1) h ON true
+     WHERE h.to_state IS DISTINCT FROM p.state"
+);
+
+/// Each entry that makes a payout final in another way than before has its notification, and no other has.
+const NOTIFICATION_GAP: &str = about!(
+    "SELECT p.id AS payout_id, p.project_id, NULL AS subject,
+        format('%s notifications are missing, %s tell what did not happen, %s are out of order', g.missing,
+            g.unfounded, o.disordered) AS words
+     FROM asked JOIN payouts p ON p.id = asked.id
+     CROSS JOIN LATERAL (
+        SELECT count(*) FILTER (WHERE n.seq IS NULL) AS missing,
+            count(*) FILTER (WHERE h.seq IS NULL) AS unfounded
+        FROM (SELECT seq, 'payout.' || to_state AS kind FROM history WHERE payout_id = p.id
+              AND to_state IN ('succeeded', 'returned', 'failed', 'cancelled')
+              AND from_state IS DISTINCT FROM to_state) h
+        FULL JOIN (SELECT seq, kind FROM notifications WHERE payout_id = p.id) n
+            ON n.seq = h.seq AND n.kind = h.kind) g
+     CROSS JOIN LATERAL (
+        SELECT count(*) AS disordered FROM notifications n JOIN notifications later
+            ON later.payout_id = n.payout_id AND later.seq > n.seq AND later.created_at < n.created_at
+        WHERE n.payout_id = p.id) o
+     WHERE g.missing > 0 OR g.unfounded > 0 OR o.disordered > 0"
+);
+
+const NO_DUE_TIME: &str = about!(
+    "SELECT p.id AS payout_id, p.project_id, NULL AS subject,
+        format('it is %s and has no time to be looked at', p.state) AS words
+     FROM asked JOIN payouts p ON p.id = asked.id
+     WHERE p.next_check_at IS NULL AND p.state NOT IN ('succeeded', 'returned', 'failed', 'cancelled')"
+);

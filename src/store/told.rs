@@ -1,0 +1,138 @@
+//! The table `told_sessions`: what Pike has told about each session, as read from the webhooks in the inbox.
+//! It is only ever built from them, so that the checks rest on Pike's word and not on ours.
+
+use super::{StoreError, encoding::Code};
+use crate::domain::{
+    checking::Told,
+    id::{PayoutId, ProjectId, SessionId},
+};
+use sqlx::PgConnection;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+/// A webhook as kept.
+#[derive(Clone, Debug, sqlx::FromRow)]
+pub struct Kept {
+    pub id: i64,
+    pub project_id: String,
+    pub body: Vec<u8>,
+    pub received_at: OffsetDateTime,
+    /// Whether every webhook with a smaller number is there by now: a number is given before its commit.
+    pub settled: bool,
+}
+
+/// The webhooks after number `after`, in order.
+///
+/// # Errors
+/// Database errors only.
+pub async fn webhooks(db: &mut PgConnection, after: i64, limit: i64) -> Result<Vec<Kept>, StoreError> {
+    Ok(sqlx::query_as(
+        "SELECT id, project_id, body, received_at, received_at < now() - interval '1 minute' AS settled
+         FROM inbox WHERE id > $1 ORDER BY id LIMIT $2",
+    )
+    .bind(after)
+    .bind(limit)
+    .fetch_all(db)
+    .await?)
+}
+
+/// What a webhook told about its session.
+#[derive(Clone, Debug)]
+pub struct NewTold {
+    pub project: ProjectId,
+    pub session: SessionId,
+    pub told: Told,
+    /// When it was so, by Pike's clock if it says.
+    pub at: OffsetDateTime,
+    pub inbox_id: i64,
+    pub received_at: OffsetDateTime,
+}
+
+/// Adds what was told; telling it again changes nothing.
+///
+/// # Errors
+/// Database errors only.
+pub async fn add(tx: &mut PgConnection, new: &[NewTold]) -> Result<(), StoreError> {
+    for new in new {
+        let told = &new.told;
+        sqlx::query(
+            "INSERT INTO told_sessions AS t (project_id, session_id, tag, payout_id, payouts, amount_minor,
+                currency, ready, paid_payouts, paid_minor, newest, newest_at, inbox_id, received_at)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
+             ON CONFLICT (project_id, session_id) DO UPDATE SET
+                tag = coalesce(excluded.tag, t.tag),
+                payout_id = coalesce(excluded.payout_id, t.payout_id),
+                payouts = greatest(excluded.payouts, t.payouts),
+                amount_minor = coalesce(excluded.amount_minor, t.amount_minor),
+                currency = coalesce(excluded.currency, t.currency),
+                ready = excluded.ready OR t.ready,
+                paid_payouts = greatest(excluded.paid_payouts, t.paid_payouts),
+                paid_minor = greatest(excluded.paid_minor, t.paid_minor),
+                newest = CASE WHEN excluded.newest_at >= t.newest_at THEN excluded.newest ELSE t.newest END,
+                newest_at = greatest(excluded.newest_at, t.newest_at),
+                inbox_id = greatest(excluded.inbox_id, t.inbox_id),
+                received_at = greatest(excluded.received_at, t.received_at)",
+        )
+        .bind(&new.project.0)
+        .bind(&new.session.0)
+        .bind(&told.tag)
+        .bind(told.names.map(|id| id.0))
+        .bind(i32::try_from(told.payouts).unwrap_or(i32::MAX))
+        .bind(told.amount_minor)
+        .bind(&told.currency)
+        .bind(told.newest == crate::domain::checking::Newest::Ready)
+        .bind(i32::try_from(told.paid_payouts).unwrap_or(i32::MAX))
+        .bind(told.paid_minor)
+        .bind(told.newest.code())
+        .bind(new.at)
+        .bind(new.inbox_id)
+        .bind(new.received_at)
+        .execute(&mut *tx)
+        .await?;
+    }
+    Ok(())
+}
+
+/// The payouts that these sessions belong to, by our books or by their metadata.
+///
+/// # Errors
+/// Database errors only.
+pub async fn concerned(
+    db: &mut PgConnection,
+    sessions: &[(ProjectId, SessionId)],
+) -> Result<Vec<PayoutId>, StoreError> {
+    let (projects, ids): (Vec<&str>, Vec<&str>) =
+        sessions.iter().map(|(project, session)| (project.0.as_str(), session.0.as_str())).unzip();
+    let rows: Vec<Uuid> = sqlx::query_scalar(
+        "WITH n AS (SELECT * FROM unnest($1::text[], $2::text[]) AS n(project_id, session_id))
+         SELECT p.id FROM n JOIN payouts p ON p.session_id = n.session_id AND p.project_id = n.project_id
+         UNION SELECT t.payout_id FROM n JOIN told_sessions t
+            ON t.project_id = n.project_id AND t.session_id = n.session_id WHERE t.payout_id IS NOT NULL",
+    )
+    .bind(projects)
+    .bind(ids)
+    .fetch_all(db)
+    .await?;
+    Ok(rows.into_iter().map(PayoutId).collect())
+}
+
+/// The next payouts, in the order of their ids, that Pike named and that we do not have.
+///
+/// # Errors
+/// Database errors only.
+pub async fn strangers(
+    db: &mut PgConnection,
+    after: Option<PayoutId>,
+    limit: i64,
+) -> Result<Vec<PayoutId>, StoreError> {
+    let rows: Vec<Uuid> = sqlx::query_scalar(
+        "SELECT DISTINCT t.payout_id FROM told_sessions t WHERE t.payout_id > $1
+           AND NOT EXISTS (SELECT FROM payouts p WHERE p.id = t.payout_id)
+         ORDER BY t.payout_id LIMIT $2",
+    )
+    .bind(after.map_or(Uuid::nil(), |id| id.0))
+    .bind(limit)
+    .fetch_all(db)
+    .await?;
+    Ok(rows.into_iter().map(PayoutId).collect())
+}
