@@ -5,6 +5,7 @@
 mod announce;
 mod apply;
 mod create;
+mod findings;
 mod line;
 mod write;
 

@@ -1,8 +1,9 @@
-//! Stopping the line: anomalies of the money kind switch their project's confirms off, in the transaction
-//! that records them. Only a person switches them on again.
+//! Stopping the line: anomalies and findings of the money kind switch their project's confirms off, in the
+//! transaction that records them. Only a person switches them on again.
 
 use crate::{
     domain::{
+        checking::Finding,
         id::{PayoutId, ProjectId},
         payout::{Alarm, Anomaly},
         policy::StopLine,
@@ -58,6 +59,22 @@ pub(super) async fn stop(
                 anomaly: new.anomaly,
                 reason,
             });
+        }
+    }
+    Ok(stopped)
+}
+
+/// Switches off the confirms of every project that a new finding of the money kind is about: one is enough.
+/// Says which were on, and what did it.
+pub(super) async fn stop_for<'a>(
+    tx: &mut PgConnection,
+    new: &[&'a Finding],
+) -> Result<Vec<(&'a Finding, String)>, StoreError> {
+    let mut stopped = vec![];
+    for finding in new.iter().filter(|finding| finding.check.stops_the_line()) {
+        let reason = format!("{}: found {}", finding.subject, finding.check.code());
+        if rules::stop_confirms(tx, &finding.project, BY, &reason).await? {
+            stopped.push((*finding, reason));
         }
     }
     Ok(stopped)

@@ -1,0 +1,42 @@
+//! Keeping what the checker has found: findings, and the switch that those of the money kind throw, are one
+//! transaction. No payout is changed for a finding; a person decides what to do about it.
+
+use super::{Engine, EngineError, line};
+use crate::{
+    domain::checking::Finding,
+    store::{
+        encoding::Code,
+        findings::{self, Looked},
+        retry,
+    },
+};
+
+impl Engine {
+    /// Keeps what was found, forgets what is gone, and stops the line where money may move wrongly.
+    ///
+    /// # Errors
+    /// Database errors; nothing was kept.
+    pub async fn keep_findings(&self, found: &[Finding], looked: Looked<'_>) -> Result<(), EngineError> {
+        let (new, stopped) = retry::transient(|| async {
+            let mut tx = self.core.pool.begin().await?;
+            let new = findings::keep(&mut tx, found).await?;
+            findings::forget(&mut tx, looked).await?;
+            let stopped = line::stop_for(&mut tx, &new).await?;
+            tx.commit().await?;
+            Ok((new, stopped))
+        })
+        .await?;
+        for finding in new {
+            let (check, project) = (finding.check.code(), &finding.project);
+            let (payout, subject) = (finding.payout.map(|id| id.to_string()), &finding.subject);
+            tracing::warn!(check, payout, subject, %project, words = finding.words, "not as promised");
+        }
+        for (finding, reason) in stopped {
+            metrics::counter!("payoutd_line_stopped_total", "project" => finding.project.0.clone(),
+                "anomaly" => finding.check.code())
+            .increment(1);
+            tracing::error!(project = %finding.project, reason, "confirms were switched off by a finding");
+        }
+        Ok(())
+    }
+}
