@@ -2,8 +2,10 @@
 //! again in the right order; decides nothing.
 
 mod calls;
+mod check;
 mod unflag;
 
+pub use check::{accept, check};
 pub use unflag::unflag;
 
 use crate::{
@@ -20,6 +22,7 @@ use crate::{
     telemetry,
     webhook::{self, Verifier, WebhookState},
     worker::{
+        checker::{Checker, CheckerSettings},
         effects::Effects,
         inbox::{Inbox, InboxSettings},
         notify::{Notifications, NotifySettings},
@@ -326,6 +329,11 @@ impl Parts {
             repeat(SWEEP_EVERY, Arc::default(), token, || sweeper.round()).await;
             "sweep"
         });
+        let (checker, every, token) = (self.checker(config), config.checker.every, stop.clone());
+        workers.spawn(async move {
+            repeat(every, Arc::default(), token, || checker.round()).await;
+            "checker"
+        });
         let (metrics, token) = (self.metrics.clone(), stop.clone());
         let effects = effects_for_figures;
         workers.spawn(async move {
@@ -339,6 +347,11 @@ impl Parts {
             "backlog"
         });
         Ok(workers)
+    }
+
+    fn checker(&self, config: &Config) -> Checker {
+        let config::Checker { every, patience, sweep } = config.checker;
+        Checker::new(self.pool.clone(), self.engine.clone(), CheckerSettings { every, patience, sweep })
     }
 
     fn notifications(&self, config: &Config) -> Result<Notifications> {

@@ -54,6 +54,7 @@ pub struct Config {
     pub permit: Permit,
     pub reconcile: Reconcile,
     pub stop_line: StopLine,
+    pub checker: Checker,
     pub notifications: Notifications,
     pub shutdown: Shutdown,
     /// At least one, by our own name.
@@ -206,6 +207,16 @@ pub struct StopLine {
     pub anomalies: i64,
     #[serde(with = "humantime_serde")]
     pub window: Duration,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Checker {
+    #[serde(with = "humantime_serde")]
+    pub every: Duration,
+    #[serde(with = "humantime_serde")]
+    pub patience: Duration,
+    pub sweep: i64,
 }
 
 #[derive(Clone, Debug, Deserialize)]

@@ -81,6 +81,16 @@ enum Command {
         #[command(subcommand)]
         command: PayoutsCommand,
     },
+    /// Ask of every payout whether the promises are kept; exit code 3 if something is found
+    Check {
+        #[arg(long, env = "PAYOUTD_CONFIG")]
+        config: PathBuf,
+    },
+    /// What a running payoutd has found
+    Findings {
+        #[command(subcommand)]
+        command: FindingsCommand,
+    },
     /// Ask a running payoutd whether it is ready; exit code 0 if so
     Health {
         #[arg(long, default_value = "http://127.0.0.1:8082/readyz")]
@@ -127,6 +137,22 @@ enum PayoutsCommand {
         reason: String,
         #[arg(long, env = "PAYOUTD_CONFIG")]
         config: PathBuf,
+    },
+}
+
+#[derive(Subcommand)]
+enum FindingsCommand {
+    /// Let a finding stand after a person has looked: it is counted and printed no more
+    Accept {
+        /// The check's name, like `paid_twice`
+        check: String,
+        /// What `payoutd check` prints behind it
+        subject: String,
+        /// What was found out; kept with the finding
+        #[arg(long)]
+        reason: String,
+        #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+        database_url: String,
     },
 }
 
@@ -205,6 +231,11 @@ async fn run(command: Command) -> Result<ExitCode> {
         Command::Payouts { command: PayoutsCommand::Unflag { payout, reason, config } } => {
             app::unflag(&Config::load(Some(&config), &environment)?, payout, &reason).await?;
             println!("the flag was taken off {payout}");
+        }
+        Command::Check { config } => return check(&Config::load(Some(&config), &environment)?).await,
+        Command::Findings { command: FindingsCommand::Accept { check, subject, reason, database_url } } => {
+            app::accept(&database_url, &check, &subject, &reason).await?;
+            println!("{check} of {subject} is accepted");
         }
         Command::Health { url } => return health(&url).await,
         Command::WithPostgres { command } => return dev::with_postgres(command).await,
@@ -324,6 +355,16 @@ async fn run_inbox(command: InboxCommand) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The exit code of `check` when something is not as promised; 1 is for not having been able to look.
+const FOUND: u8 = 3;
+
+async fn check(config: &Config) -> Result<ExitCode> {
+    let found = app::check(config).await?;
+    found.iter().for_each(|line| println!("{line}"));
+    eprintln!("{} findings", found.len());
+    Ok(if found.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(FOUND) })
 }
 
 async fn health(url: &str) -> Result<ExitCode> {

@@ -3,6 +3,7 @@
 //! back when its lease ends.
 
 mod backoff;
+pub mod checker;
 pub mod confirm;
 pub mod effects;
 pub mod inbox;
