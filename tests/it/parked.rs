@@ -9,7 +9,7 @@ use crate::{
 };
 use std::process::{Command, Output};
 
-async fn payoutd(world: &World, arguments: &[&str]) -> Output {
+pub async fn payoutd(world: &World, arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_payoutd"));
     command.env("DATABASE_URL", world.db.url()).env("PAYOUTD_CONFIG", world.dir.file("payoutd.toml"));
     command.args(arguments);
