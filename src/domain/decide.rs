@@ -341,6 +341,8 @@ fn told(payout: &Payout, event: &Event) -> Option<ProviderFacts> {
 #[cfg(test)]
 pub(in crate::domain) mod fixtures;
 #[cfg(test)]
+mod flags;
+#[cfg(test)]
 mod learning;
 #[cfg(test)]
 mod table;

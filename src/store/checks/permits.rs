@@ -52,7 +52,7 @@ async fn readable(
     match payouts::read(db, ids).await {
         Ok(stored) => return Ok((stored, vec![])),
         Err(StoreError::ImpossibleRow { .. }) => {}
-        Err(error @ StoreError::Database(_)) => return Err(error),
+        Err(error @ (StoreError::Database(_) | StoreError::Silent(_))) => return Err(error),
     }
     let (mut stored, mut findings) = (vec![], vec![]);
     for id in ids {
@@ -71,7 +71,7 @@ async fn readable(
                     words: format!("{table}.{column} cannot be read"),
                 });
             }
-            Err(error @ StoreError::Database(_)) => return Err(error),
+            Err(error @ (StoreError::Database(_) | StoreError::Silent(_))) => return Err(error),
         }
     }
     Ok((stored, findings))
