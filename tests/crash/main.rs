@@ -15,6 +15,7 @@ mod sink;
 mod blind;
 mod chance;
 mod evidence;
+mod inside;
 mod lanes;
 mod leaks;
 mod load;

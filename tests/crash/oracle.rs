@@ -32,6 +32,8 @@ pub enum Promise {
     EndsAsPikeSays,
     ToldWithoutGaps,
     NoSecretAnywhere,
+    /// By the checker that runs in production.
+    NothingFoundInside,
     /// Of the harness: a run that did not happen has shown nothing.
     RunHappened,
 }

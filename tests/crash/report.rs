@@ -106,6 +106,7 @@ impl Tally {
             ("ended otherwise than at Pike (O7)", &[Promise::EndsAsPikeSays]),
             ("gaps in what callers are told (O8)", &[Promise::ToldWithoutGaps]),
             ("secrets in logs or tables (O9)", &[Promise::NoSecretAnywhere]),
+            ("findings of payoutd's own checker, Pike having told the truth", &[Promise::NothingFoundInside]),
             ("runs that did not happen", &[Promise::RunHappened]),
         ] {
             line(format!("| {words} | {} |", self.broken(promises)));

@@ -2,12 +2,13 @@
 
 use crate::{
     chance::Chance,
+    inside,
     load::{SwitchedOff, Told, Voices},
     measure::Takeover,
     operator::Operator,
     oracle::{self, Book, Finding, Promise},
     pace::SHORT,
-    plan::{Needs, Plan, Trouble},
+    plan::{Needs, Plan, Trouble, Weather},
     scene::{Scene, Staging},
     sink::Sink,
     support::database::Database,
@@ -247,6 +248,9 @@ impl Stage {
         };
         let (findings, evidence) = oracle::judge(&self.scene, &book).await;
         self.findings.extend(findings);
+        if self.plan.weather != Weather::Lies {
+            inside::look(&self.scene, &mut self.findings).await;
+        }
         if let Some(watch) = self.takeover.take() {
             self.figures.takeovers.extend(watch.await.expect("the watch does not panic").0);
         }
