@@ -52,6 +52,7 @@ pub struct Config {
     pub holds: Holds,
     pub rules: Rules,
     pub permit: Permit,
+    pub attempts: Attempts,
     pub reconcile: Reconcile,
     pub stop_line: StopLine,
     pub checker: Checker,
@@ -195,6 +196,16 @@ pub struct Permit {
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
+pub struct Attempts {
+    /// Sessions for one payout; 1 is off.
+    pub max: i32,
+    pub codes: Vec<String>,
+    #[serde(with = "humantime_serde")]
+    pub pause: Duration,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Reconcile {
     pub only: bool,
     #[serde(with = "humantime_serde")]
@@ -277,6 +288,7 @@ impl Config {
                 paid_first: signed(self.polling.paid_first),
                 paid_until: signed(self.polling.paid_until),
             },
+            attempts: self.attempts(),
         }
     }
 }
@@ -286,6 +298,13 @@ impl Config {
     #[must_use]
     pub fn mode(&self) -> Mode {
         if self.reconcile.only { Mode::ReconcileOnly } else { Mode::Everything }
+    }
+
+    /// Off while payoutd only looks: the database may have forgotten an attempt.
+    fn attempts(&self) -> policy::Attempts {
+        let Attempts { max, codes, pause } = &self.attempts;
+        let most = if self.reconcile.only { 1 } else { *max };
+        policy::Attempts { most, codes: codes.clone(), pause: signed(*pause) }
     }
 
     /// When anomalies stop a project's confirms.

@@ -22,7 +22,15 @@ const ASKED_AGAIN: &str = "Pike is asked until it tells. Do not pay the recipien
 /// The details of a payout's status.
 #[must_use]
 pub fn of(payout: &Payout) -> Details {
-    let details = of_state(&payout.state);
+    let details = if payout.state == State::Accepted && payout.attempt > 1 {
+        details_of(
+            "trying_again",
+            "The payout is tried again. No money has moved.",
+            "A new session is opened at Pike within moments.",
+        )
+    } else {
+        of_state(&payout.state)
+    };
     if payout.anomaly.is_none() {
         return details;
     }
@@ -77,6 +85,11 @@ fn of_state(state: &State) -> Details {
         State::Unknown { .. } => {
             details_of("unknown_at_pike", "Pike itself does not know whether the money moved.", ASKED_AGAIN)
         }
+        State::Retrying { .. } => details_of(
+            "waiting_to_retry",
+            "Pike closed this attempt unpaid. No money has moved.",
+            "After a pause Pike is asked once more, and then the payout is tried again.",
+        ),
         State::Succeeded { .. } => details_of("paid", "The recipient was paid.", NOTHING),
         State::Returned { .. } => {
             details_of("returned", "The recipient was paid, and the money came back.", NOTHING)

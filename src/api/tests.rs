@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     domain::{
-        policy::{Mode, Policy, Polling, ResendStart, StopLine},
+        policy::{Attempts, Mode, Policy, Polling, ResendStart, StopLine},
         rules::RuleSet,
     },
     engine::{Core, Wake},
@@ -43,6 +43,7 @@ fn state() -> ApiState {
             paid_first: time::Duration::days(1),
             paid_until: time::Duration::days(30),
         },
+        attempts: Attempts::OFF,
     };
     let engine = Engine::start(Core {
         pool: pool.clone(),

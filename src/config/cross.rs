@@ -35,6 +35,7 @@ pub(super) fn check(config: &Config, problems: &mut Problems) {
     at_most(("notifications.retry_first", notifications.retry_first), longest, problems);
     at_most(longest, ("notifications.give_up_after", notifications.give_up_after), problems);
     holds(config, problems);
+    attempts(config, problems);
     listeners(config, problems);
 }
 
@@ -74,6 +75,18 @@ fn holds(config: &Config, problems: &mut Problems) {
     let wrong = format!("{} leaves no time for a person to decide", humantime::format_duration(margin));
     let allowed = format!("less than pike.confirm_window ({})", humantime::format_duration(window));
     problems.push("holds.margin", wrong, allowed);
+}
+
+fn attempts(config: &Config, problems: &mut Problems) {
+    let (max, codes) = (config.attempts.max, &config.attempts.codes);
+    if max == 1
+        || !codes.is_empty()
+        || ["attempts.max", "attempts.codes"].iter().any(|key| problems.mention(key))
+    {
+        return;
+    }
+    let wrong = format!("is empty, so that no payout gets {max} attempts");
+    problems.push("attempts.codes", wrong, "at least one code, or attempts.max = 1");
 }
 
 /// Port 0 asks the system for a free port, so two of them do not clash.

@@ -2,6 +2,7 @@
 //! two texts fit together is asked elsewhere.
 
 use super::schema::{Form, Repeat};
+use crate::domain::policy;
 use reqwest::Url;
 use std::net::SocketAddr;
 
@@ -38,6 +39,10 @@ pub(super) const NOTIFY_URL: Form = Form {
     fits: |text| text.is_empty() || is_notify_url(text),
     repeat: Repeat::Never,
 };
+pub(super) const FAILURE_CODE: Form = form(
+    "a failure code that payoutd knows, other than session_cancelled and session_cancelled_by_partner",
+    policy::Attempts::can_list,
+);
 pub(super) const FILE: Form =
     Form { allowed: "the name of a file, not its contents", fits: is_file_name, repeat: Repeat::Never };
 pub(super) const OPTIONAL_FILE: Form = Form {

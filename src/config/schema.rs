@@ -188,6 +188,9 @@ pub(super) const SETTINGS: &[Key] = &[
     key("holds", "margin", between(secs(1), DAY)),
     key("rules", "file", Kind::Text(forms::FILE)),
     key("permit", "max_age", between(secs(1), HOUR)),
+    key("attempts", "max", Kind::Integer { least: 1, most: 5 }),
+    key("attempts", "codes", Kind::Texts { form: forms::FAILURE_CODE, most: MOST_CODES }),
+    key("attempts", "pause", between(secs(1), DAY)),
     key("reconcile", "only", Kind::Flag),
     key("reconcile", "recent", between(secs(0), MONTH)),
     key("stop_line", "anomalies", Kind::Integer { least: 1, most: 1000 }),
@@ -203,6 +206,9 @@ pub(super) const SETTINGS: &[Key] = &[
     key("shutdown", "drain", between(secs(0), secs(60))),
     key("shutdown", "grace", between(secs(1), secs(5 * 60))),
 ];
+
+/// There are not more failure codes that we know.
+const MOST_CODES: usize = 30;
 
 /// The most of Pike's public keys one project can hold: the current one, the next one during a change of
 /// keys, and as many again for a gateway; each costs a failed verification of every forged webhook.

@@ -81,6 +81,7 @@ fn the_defaults_are_as_documented() {
     assert_eq!(config.holds.margin, secs(15 * 60));
     assert_eq!(config.rules.file.file_name().unwrap(), "rules.toml");
     assert_eq!(config.permit.max_age, secs(5 * 60));
+    assert_eq!(config.policy().attempts, policy::Attempts::OFF);
     assert_eq!((config.mode(), config.reconcile.recent), (Mode::Everything, secs(3 * 24 * 3600)));
     let defaults = policy::StopLine::default();
     assert_eq!(config.stop_line(), defaults);
@@ -289,6 +290,13 @@ fn the_policy_follows_the_settings() {
     assert_eq!(policy.polling.first, time::Duration::seconds(5));
     assert_eq!(policy.polling.steady, time::Duration::seconds(30));
     assert_eq!(policy.polling.longest, time::Duration::minutes(15));
+    let on = "[attempts]\nmax = 2\ncodes = [\"provider_timeout\"]\npause = \"5m\"\n";
+    let attempts = desk.load(&good(on)).unwrap().policy().attempts;
+    assert_eq!((attempts.most, attempts.pause), (2, time::Duration::minutes(5)));
+    assert!(attempts.another(1, "provider_timeout") && !attempts.another(2, "provider_timeout"));
+    let looking = format!("{on}[reconcile]\nonly = true\n");
+    let attempts = desk.load(&good(&looking)).unwrap().policy().attempts;
+    assert!(!attempts.another(1, "provider_timeout"), "who only looks begins nothing");
     let policy = desk.load(&good("[pike]\nsecond_start_refused = true")).unwrap().policy();
     assert_eq!(policy.resend_start, ResendStart::SameSession);
 }

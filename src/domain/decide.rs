@@ -2,9 +2,11 @@
 //! without catch-alls, so that a new state or event breaks the build wherever someone has to think.
 //!
 //! Read next: `decide/commands.rs` (wishes), `decide/answers.rs` (our calls came back), `decide/reports.rs`
-//! (what Pike shows). `docs/state-machine.md` is generated from this code by its test.
+//! (what Pike shows), `decide/attempts.rs` (new sessions, and old ones that are heard of again).
+//! `docs/state-machine.md` is generated from this code by its test.
 
 mod answers;
+mod attempts;
 mod commands;
 mod reports;
 
@@ -12,7 +14,7 @@ use super::{
     effect::EffectKind,
     event::{Command, Event, Observation, Outcome},
     id::SessionId,
-    payout::{Anomaly, Payout},
+    payout::{Anomaly, PastAttempt, PastEnd, Payout},
     permit::{Permit, PermitKind, Unfit},
     policy::Policy,
     provider::ProviderFacts,
@@ -66,6 +68,10 @@ pub struct Step {
     pub clears_flag: bool,
     /// The facts after this step, when the event brought some.
     pub facts: Option<ProviderFacts>,
+    /// The attempt that this step ends: from now on it is one of those before, and its permit history.
+    pub ends: Option<PastAttempt>,
+    /// What has become known of an attempt before.
+    pub learnt: Option<(SessionId, PastEnd)>,
 }
 
 /// Why a payout moved or did not. Stored; never renamed.
@@ -106,6 +112,8 @@ pub enum Reason {
     FactsLearned,
     ApprovalRefused,
     FlagCleared,
+    RetryPlanned,
+    NextAttempt,
 }
 
 /// Why a command is refused.
@@ -176,6 +184,8 @@ fn is_confirmed_again(state: &State) -> bool {
 
 fn due(payout: &Payout, world: &World<'_>) -> Decision {
     match &payout.state {
+        // A session that nobody would start anything in.
+        State::Accepted if payout.anomaly.is_some() => Decision::Schedule(vec![]),
         State::Accepted => Decision::Schedule(vec![EffectKind::CreateSession]),
         State::OnHold { session, until, .. } if world.now >= *until => {
             cancel(payout, session, CancelCause::HoldExpired, Reason::HoldExpired, world)
@@ -183,6 +193,7 @@ fn due(payout: &Payout, world: &World<'_>) -> Decision {
         // Money may have come back, and nobody told.
         State::Succeeded { .. } => Decision::Schedule(vec![EffectKind::ReadStatus]),
         State::Returned { .. } | State::Failed { .. } | State::Cancelled { .. } => Decision::Schedule(vec![]),
+        State::Retrying { at, .. } if world.now < *at => Decision::Schedule(vec![]),
         State::Starting { .. }
         | State::StartUnknown { .. }
         | State::Processing { .. }
@@ -193,14 +204,26 @@ fn due(payout: &Payout, world: &World<'_>) -> Decision {
         | State::Cancelling { .. }
         | State::CancelUnknown { .. }
         | State::CancelSent { .. }
-        | State::Unknown { .. } => Decision::Schedule(vec![EffectKind::ReadStatus]),
+        | State::Unknown { .. }
+        | State::Retrying { .. } => Decision::Schedule(vec![EffectKind::ReadStatus]),
     }
 }
 
 impl Step {
     fn to(to: State, why: Reason) -> Self {
         let voids = if to.is_final() { EffectKind::ALL.to_vec() } else { vec![] };
-        Self { to, why, effects: vec![], voids, permit: None, verdict: None, clears_flag: false, facts: None }
+        Self {
+            to,
+            why,
+            effects: vec![],
+            voids,
+            permit: None,
+            verdict: None,
+            clears_flag: false,
+            facts: None,
+            ends: None,
+            learnt: None,
+        }
     }
 
     fn effect(mut self, effect: EffectKind) -> Self {
@@ -306,6 +329,8 @@ fn with_facts(decision: Decision, payout: &Payout, event: &Event) -> Decision {
     let Some(told) = told(payout, event) else { return decision };
     let changed = |facts: ProviderFacts| (facts != payout.facts).then_some(facts);
     match decision {
+        // What was told is about the attempt that ends with this.
+        Decision::Move(Step { ends: Some(_), .. }) => decision,
         Decision::Move(step) => {
             Decision::Move(Step { facts: changed(payout.facts.updated_with(&told)), ..step })
         }

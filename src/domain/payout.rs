@@ -1,11 +1,11 @@
 //! A payout as the decisions see it: what was asked, where it stands, what Pike has told us.
 
 use super::{
-    id::{PayoutId, ProjectId},
+    id::{PayoutId, ProjectId, SessionId},
     money::Money,
     permit::Permit,
     provider::ProviderFacts,
-    state::State,
+    state::{State, Status},
 };
 use std::collections::BTreeSet;
 use time::OffsetDateTime;
@@ -53,6 +53,8 @@ pub enum Anomaly {
     PaidWithoutPermit,
     /// Money moved after we had recorded a final status without payment.
     PaidAfterFinal,
+    /// A session that Pike had shown closed unpaid, so that the payout was tried again, is paid after all.
+    OldSessionPaid,
     /// Pike reports failure after it had reported success.
     FailedAfterPaid,
     /// Pike's session status and its payout status exclude each other.
@@ -82,7 +84,7 @@ impl Anomaly {
     #[must_use]
     pub fn alarm(self) -> Alarm {
         match self {
-            Self::PaidWithoutPermit | Self::PermitAltered => Alarm::AtOnce,
+            Self::PaidWithoutPermit | Self::PermitAltered | Self::OldSessionPaid => Alarm::AtOnce,
             Self::SeveralPayouts | Self::OtherAmount | Self::PaidAfterFinal => Alarm::Counted,
             Self::OtherSession
             | Self::OtherMetadata
@@ -95,6 +97,23 @@ impl Anomaly {
     }
 }
 
+/// An attempt that is over: its session was closed unpaid before the next one began.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PastAttempt {
+    pub attempt: i32,
+    pub session: SessionId,
+    pub ended: PastEnd,
+}
+
+/// What is known of an attempt that is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PastEnd {
+    Unpaid,
+    /// Against all that Pike had shown.
+    Paid,
+    Returned,
+}
+
 /// One payout with everything a decision may depend on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Payout {
@@ -105,6 +124,8 @@ pub struct Payout {
     pub version: i64,
     /// Counts Pike sessions tried for this payout, from 1. Part of the metadata Pike sees.
     pub attempt: i32,
+    /// The attempts before, in order.
+    pub past: Vec<PastAttempt>,
     pub state: State,
     /// When the present state was entered.
     pub since: OffsetDateTime,
@@ -140,6 +161,38 @@ impl Payout {
     #[must_use]
     pub fn metadata_tag(&self) -> String {
         metadata_tag(self.id, self.attempt)
+    }
+
+    /// What callers see. A payout that is tried again does not go back to *accepted*.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let again = self.state == State::Accepted && self.attempt > 1 && self.anomaly.is_none();
+        if again { Status::Processing } else { self.state.status(self.anomaly.is_some()) }
+    }
+
+    /// The attempt that this session belongs to; `None` when it is none of this payout's. Before there is a
+    /// session, any new one may become the present attempt's.
+    #[must_use]
+    pub fn attempt_in(&self, session: &SessionId) -> Option<i32> {
+        if let Some(past) = self.past_in(session) {
+            return Some(past.attempt);
+        }
+        match self.state.session() {
+            Some(ours) if ours != session => None,
+            Some(_) | None => Some(self.attempt),
+        }
+    }
+
+    /// The attempt before, if this session was its.
+    #[must_use]
+    pub fn past_in(&self, session: &SessionId) -> Option<&PastAttempt> {
+        self.past.iter().find(|past| past.session == *session)
+    }
+
+    /// The attempt before that was paid after all.
+    #[must_use]
+    pub fn paid_before(&self) -> Option<&PastAttempt> {
+        self.past.iter().find(|past| past.ended != PastEnd::Unpaid)
     }
 }
 

@@ -1,6 +1,9 @@
 //! Time limits and assumptions about Pike that decisions depend on. They come from the settings.
 
-use super::state::{Ending, State};
+use super::{
+    provider,
+    state::{Ending, State},
+};
 use time::{Duration, OffsetDateTime};
 
 /// Whether a start whose outcome is unknown may be sent again on the same session.
@@ -24,6 +27,38 @@ pub struct Policy {
     /// How long before the end of that window an unanswered hold is cancelled.
     pub hold_margin: Duration,
     pub polling: Polling,
+    pub attempts: Attempts,
+}
+
+/// Whether a payout that Pike closed unpaid may be tried again in a new session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attempts {
+    /// Sessions in which a payout may be started, the first included: 1 is never again.
+    pub most: i32,
+    /// The failure codes after which it may.
+    pub codes: Vec<String>,
+    /// Between the failure and the next session.
+    pub pause: Duration,
+}
+
+/// Codes that say that somebody closed the session on purpose, or nothing at all. Trying again after them
+/// would be against somebody's will, or a guess.
+const NEVER_AGAIN: [&str; 2] = ["session_cancelled", "session_cancelled_by_partner"];
+
+impl Attempts {
+    pub const OFF: Self = Self { most: 1, codes: vec![], pause: Duration::MINUTE };
+
+    /// Whether a code can be one of `codes`: one whose meaning we know, as a misspelt one would never match.
+    #[must_use]
+    pub fn can_list(code: &str) -> bool {
+        provider::meaning(code).is_some() && !NEVER_AGAIN.contains(&code)
+    }
+
+    /// Whether another attempt may follow the one with this number, which failed with this code.
+    #[must_use]
+    pub fn another(&self, after: i32, code: &str) -> bool {
+        after < self.most && self.codes.iter().any(|listed| listed == code) && Self::can_list(code)
+    }
 }
 
 /// What payoutd does at all.
@@ -77,6 +112,9 @@ impl Polling {
             None => {}
             Some(Ending::Succeeded) => return self.next_when_paid(since, now),
             Some(Ending::Returned | Ending::Failed(_) | Ending::Cancelled(_)) => return None,
+        }
+        if let Some(at) = state.retry_at().filter(|at| *at > now) {
+            return Some(at);
         }
         let waited = (now - since).max(Duration::ZERO);
         let ceiling = if waited < Duration::HOUR { self.steady } else { self.longest };

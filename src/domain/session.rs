@@ -4,7 +4,7 @@
 
 use super::{
     id::SessionId,
-    payout::{Anomaly, Payout},
+    payout::{Anomaly, Payout, metadata_tag},
     provider::{ProviderError, ProviderFacts},
 };
 use time::OffsetDateTime;
@@ -101,9 +101,9 @@ impl SessionReport {
     #[must_use]
     pub fn shows(&self, payout: &Payout) -> Shows {
         let wrong = |anomaly| Shows::Wrong { anomaly, awaits_confirm: self.awaits_confirm };
-        if payout.state.session().is_some_and(|ours| *ours != self.session) {
+        let Some(attempt) = payout.attempt_in(&self.session) else {
             return Shows::Wrong { anomaly: Anomaly::OtherSession, awaits_confirm: false };
-        }
+        };
         // Closed with nothing paid in it, whatever else it shows: no money has moved and none will.
         if self.status == SessionStatus::Cancelled && self.payouts.iter().all(PayoutReport::failed) {
             return Shows::NotPaid { code: self.code("session_cancelled") };
@@ -113,7 +113,7 @@ impl SessionReport {
             [one] => one,
             [..] => return wrong(Anomaly::SeveralPayouts),
         };
-        if let Some(anomaly) = mismatch(payout, ours) {
+        if let Some(anomaly) = mismatch(payout, attempt, ours) {
             return wrong(anomaly);
         }
         self.with_payout(ours)
@@ -161,14 +161,14 @@ impl SessionReport {
     }
 }
 
-fn mismatch(payout: &Payout, ours: &PayoutReport) -> Option<Anomaly> {
+fn mismatch(payout: &Payout, attempt: i32, ours: &PayoutReport) -> Option<Anomaly> {
     let amount = payout.order.amount;
     let same_currency =
         ours.currency.as_deref().is_some_and(|shown| shown.eq_ignore_ascii_case(amount.currency().code()));
     if ours.amount_minor != Some(amount.minor()) || !same_currency {
         return Some(Anomaly::OtherAmount);
     }
-    if ours.metadata.as_deref() != Some(payout.metadata_tag().as_str()) {
+    if ours.metadata.as_deref() != Some(metadata_tag(payout.id, attempt).as_str()) {
         return Some(Anomaly::OtherMetadata);
     }
     None

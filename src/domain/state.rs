@@ -31,6 +31,9 @@ pub enum State {
     CancelSent { session: SessionId, cause: CancelCause },
     /// Pike's session is in `error`: the result is unknown, at Pike too. `cause` is set if we had cancelled.
     Unknown { session: SessionId, cause: Option<CancelCause> },
+    /// Pike closed the session unpaid, with a code after which the payout may be tried again in a new one:
+    /// not before `at`, and not before Pike has shown the same once more.
+    Retrying { session: SessionId, code: String, at: OffsetDateTime },
     /// Final: paid.
     Succeeded { session: SessionId },
     /// Final: paid, and later returned.
@@ -125,7 +128,8 @@ impl State {
             | Self::Cancelling { .. }
             | Self::CancelUnknown { .. }
             | Self::CancelSent { .. }
-            | Self::Unknown { .. } => None,
+            | Self::Unknown { .. }
+            | Self::Retrying { .. } => None,
         }
     }
 
@@ -135,10 +139,17 @@ impl State {
         self.ending().is_some()
     }
 
-    /// Final and provably without money moved: what a reservation under a limit waits for.
+    /// Final and provably without money moved.
     #[must_use]
     pub fn is_unpaid(&self) -> bool {
         matches!(self, Self::Failed { .. } | Self::Cancelled { .. })
+    }
+
+    /// Whatever was permitted in this session, nothing of it can be paid any more: what a reservation under a
+    /// limit waits for.
+    #[must_use]
+    pub fn is_closed_unpaid(&self) -> bool {
+        self.is_unpaid() || matches!(self, Self::Retrying { .. })
     }
 
     #[must_use]
@@ -157,6 +168,7 @@ impl State {
             | Self::CancelUnknown { session, .. }
             | Self::CancelSent { session, .. }
             | Self::Unknown { session, .. }
+            | Self::Retrying { session, .. }
             | Self::Succeeded { session }
             | Self::Returned { session }
             | Self::Failed { session, .. } => Some(session),
@@ -166,6 +178,12 @@ impl State {
     #[must_use]
     pub fn hold_until(&self) -> Option<OffsetDateTime> {
         if let Self::OnHold { until, .. } = self { Some(*until) } else { None }
+    }
+
+    /// When a payout that is to be tried again may be, at the earliest.
+    #[must_use]
+    pub fn retry_at(&self) -> Option<OffsetDateTime> {
+        if let Self::Retrying { at, .. } = self { Some(*at) } else { None }
     }
 
     #[must_use]
@@ -208,7 +226,8 @@ impl State {
             | Self::Settling { .. }
             | Self::Cancelling { .. }
             | Self::CancelUnknown { .. }
-            | Self::CancelSent { .. } => Status::Processing,
+            | Self::CancelSent { .. }
+            | Self::Retrying { .. } => Status::Processing,
             // Whether the payout was started, or the money is moving, is not known now.
             Self::StartUnknown { .. } | Self::ConfirmUnknown { .. } | Self::Unknown { .. } => Status::Unknown,
             Self::Succeeded { .. } => Status::Succeeded,

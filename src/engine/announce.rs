@@ -167,7 +167,7 @@ fn reason(state: &State) -> Option<&str> {
 /// The message that tells the caller about a final status.
 pub(super) fn final_status(stored: &Stored, now: OffsetDateTime) -> NewNotification {
     let payout = &stored.payout;
-    let status = payout.state.status(payout.anomaly.is_some()).code();
+    let status = payout.status().code();
     let kind = format!("payout.{status}");
     let at = now.format(&Rfc3339).expect("an instant of our time has an RFC 3339 form");
     let payload = serde_json::json!({

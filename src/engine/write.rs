@@ -10,16 +10,17 @@ use crate::{
         decide::{Decision, Reason, Step},
         effect::EffectKind,
         event::{Command, Event},
-        id::PayoutId,
-        payout::Anomaly,
+        id::{PayoutId, SessionId},
+        payout::{Anomaly, PastAttempt, PastEnd},
         permit::{Permit, PermitKind},
         policy::{Policy, StopLine},
         rules::Verdict,
+        state::State,
     },
     store::{
         StoreError,
         anomalies::{self, NewAnomaly},
-        effects,
+        attempts, effects,
         encoding::Code,
         history,
         notifications::{self, NewNotification},
@@ -69,6 +70,8 @@ pub(super) struct Writes<'a> {
     permits: Vec<NewPermit>,
     renewed: Vec<NewPermit>,
     released: Vec<PayoutId>,
+    ended: Vec<(PayoutId, PastAttempt)>,
+    learnt: Vec<(PayoutId, SessionId, PastEnd)>,
     decisions: Vec<NewDecision>,
     anomalies: Vec<NewAnomaly>,
     notifications: Vec<NewNotification>,
@@ -89,6 +92,8 @@ impl<'a> Writes<'a> {
             permits: vec![],
             renewed: vec![],
             released: vec![],
+            ended: vec![],
+            learnt: vec![],
             decisions: vec![],
             anomalies: vec![],
             notifications: vec![],
@@ -138,7 +143,7 @@ impl<'a> Writes<'a> {
         let now = self.now;
         let payout = &mut stored.payout;
         let (id, from) = (payout.id, state_name(&payout.state));
-        let status_before = payout.state.status(payout.anomaly.is_some());
+        let status_before = payout.status();
         if !payout.state.same_phase(&step.to) {
             payout.since = now;
         }
@@ -151,6 +156,10 @@ impl<'a> Writes<'a> {
         if let Some(facts) = step.facts {
             payout.facts = facts;
         }
+        if let Some(past) = step.ends {
+            self.end(stored, past);
+        }
+        self.learn(stored, step.learnt);
         self.unwant(id, &step.voids);
         self.want(id, &step.effects);
         let confirms = step.effects.contains(&EffectKind::Confirm);
@@ -163,14 +172,34 @@ impl<'a> Writes<'a> {
             self.verdict(stored, verdict);
         }
         let payout = &stored.payout;
-        if payout.state.is_unpaid() && payout.permit.is_some() {
+        if payout.state.is_closed_unpaid() && payout.permit.is_some() {
             self.released.push(id);
         }
-        let status = payout.state.status(payout.anomaly.is_some());
+        let status = payout.status();
         if payout.state.is_final() && status != status_before {
             self.notifications.push(announce::final_status(stored, now));
         }
         permitted
+    }
+
+    /// The present attempt is over, and its permit with it.
+    fn end(&mut self, stored: &mut Stored, past: PastAttempt) {
+        let payout = &mut stored.payout;
+        payout.permit = None;
+        payout.past.push(past.clone());
+        if payout.state == State::Accepted {
+            payout.attempt += 1;
+        }
+        self.ended.push((payout.id, past));
+    }
+
+    fn learn(&mut self, stored: &mut Stored, learnt: Option<(SessionId, PastEnd)>) {
+        let Some((session, ended)) = learnt else { return };
+        let payout = &mut stored.payout;
+        if let Some(past) = payout.past.iter_mut().find(|past| past.session == session) {
+            past.ended = ended;
+        }
+        self.learnt.push((payout.id, session, ended));
     }
 
     fn permit(&mut self, stored: &mut Stored, permit: Permit) -> bool {
@@ -234,7 +263,7 @@ impl<'a> Writes<'a> {
         self.voids.extend(calls.iter().map(|call| (id, *call)));
     }
 
-    /// Writes everything. Permits go before the effects that need them.
+    /// Writes everything. Permits go before the effects that need them, and after those when they are over.
     pub(super) async fn run(
         &mut self,
         tx: &mut PgConnection,
@@ -263,6 +292,8 @@ impl<'a> Writes<'a> {
         }
         permits::renew(tx, &self.renewed).await?;
         effects::void(tx, &self.voids).await?;
+        attempts::end(tx, &self.ended).await?;
+        attempts::learn(tx, &self.learnt).await?;
         effects::insert(tx, &self.effects).await?;
         permits::release(tx, &self.released).await?;
         rules::record(tx, &self.decisions).await?;

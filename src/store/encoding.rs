@@ -4,7 +4,7 @@ use crate::domain::{
     checking::{Check, Newest},
     decide::Reason,
     effect::EffectKind,
-    payout::{Anomaly, DestinationKind},
+    payout::{Anomaly, DestinationKind, PastEnd},
     permit::PermitKind,
     rules::RuleOutcome,
     state::{HoldCause, Status},
@@ -74,6 +74,7 @@ codes!(Anomaly {
     PermitOutdated => "permit_outdated",
     SessionUnknown => "session_unknown",
     StatusUnknown => "status_unknown",
+    OldSessionPaid => "old_session_paid",
 });
 
 codes!(Check {
@@ -116,6 +117,8 @@ codes!(Newest {
     Unreadable => "unreadable",
 });
 
+codes!(PastEnd { Unpaid => "unpaid", Paid => "paid", Returned => "returned" });
+
 codes!(Reason {
     SessionCreated => "session_created",
     StartAccepted => "start_accepted",
@@ -152,6 +155,8 @@ codes!(Reason {
     FactsLearned => "facts_learned",
     ApprovalRefused => "approval_refused",
     FlagCleared => "flag_cleared",
+    RetryPlanned => "retry_planned",
+    NextAttempt => "next_attempt",
 });
 
 #[cfg(test)]

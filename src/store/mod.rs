@@ -3,6 +3,7 @@
 
 pub mod anomalies;
 pub mod api_keys;
+pub mod attempts;
 pub mod checks;
 pub mod effects;
 pub mod encoding;

@@ -3,7 +3,7 @@
 mod rows;
 mod state_columns;
 
-use super::{StoreError, encoding::Code};
+use super::{StoreError, attempts, encoding::Code};
 use crate::domain::{
     id::{PayoutId, ProjectId, SessionId},
     payout::{Order, Payout},
@@ -17,7 +17,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 /// The stored names of the states that are not final.
-pub const UNFINISHED: [&str; 12] = [
+pub const UNFINISHED: [&str; 13] = [
     "accepted",
     "starting",
     "start_unknown",
@@ -30,6 +30,7 @@ pub const UNFINISHED: [&str; 12] = [
     "cancel_unknown",
     "cancel_sent",
     "unknown",
+    "retrying",
 ];
 
 /// The stored name of the one final state that is looked at again.
@@ -117,7 +118,7 @@ pub async fn key_holders(tx: &mut PgConnection, new: &[&NewPayout]) -> Result<Ve
         .collect())
 }
 
-/// Locks these payouts, in id order so that two batches cannot wait for each other in a circle.
+/// Locks these payouts, whole, in id order so that two batches cannot wait for each other in a circle.
 ///
 /// # Errors
 /// Database errors, or a row that no code of ours could have written.
@@ -129,12 +130,14 @@ pub async fn lock(tx: &mut PgConnection, ids: &[PayoutId]) -> Result<Vec<Stored>
         " FROM payouts WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE"
     ))
     .bind(ids)
-    .fetch_all(tx)
+    .fetch_all(&mut *tx)
     .await?;
-    rows.into_iter().map(PayoutRow::into_stored).collect()
+    let mut stored: Vec<Stored> = rows.into_iter().map(PayoutRow::into_stored).collect::<Result<_, _>>()?;
+    attempts::fill_in(tx, &mut stored).await?;
+    Ok(stored)
 }
 
-/// Reads these payouts without locking them.
+/// Reads these payouts without locking them and without their past attempts.
 ///
 /// # Errors
 /// Database errors, or an impossible row.
@@ -238,7 +241,7 @@ pub async fn due(db: &mut PgConnection, limit: i64) -> Result<Vec<(PayoutId, Off
     Ok(rows.into_iter().map(|(id, due)| (PayoutId(id), due)).collect())
 }
 
-/// Whose sessions these are, each within its project; unknown ones are left out.
+/// Whose sessions these are or were, each within its project; unknown ones are left out.
 ///
 /// # Errors
 /// Database errors only.
@@ -251,7 +254,12 @@ pub async fn by_sessions(
     let rows: Vec<(String, String, Uuid)> = sqlx::query_as(
         "SELECT p.project_id, p.session_id, p.id
          FROM unnest($1::text[], $2::text[]) AS n(project_id, session_id)
-         JOIN payouts p ON p.session_id = n.session_id AND p.project_id = n.project_id",
+         JOIN payouts p ON p.session_id = n.session_id AND p.project_id = n.project_id
+         UNION
+         SELECT p.project_id, a.session_id, p.id
+         FROM unnest($1::text[], $2::text[]) AS n(project_id, session_id)
+         JOIN attempts a ON a.session_id = n.session_id
+         JOIN payouts p ON p.id = a.payout_id AND p.project_id = n.project_id",
     )
     .bind(projects)
     .bind(ids)

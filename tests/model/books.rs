@@ -13,7 +13,7 @@ use payoutd::domain::{
     money::Money,
     payout::{DestinationKind, Order, Payout},
     permit::{Permit, PermitKind},
-    policy::{Policy, Polling, ResendStart},
+    policy::{Attempts, Policy, Polling, ResendStart},
     provider::ProviderFacts,
     rules::{AmountLimits, RuleSet},
     session::{SessionReport, SessionStatus},
@@ -72,6 +72,7 @@ impl Terms {
                 paid_first: Duration::days(1),
                 paid_until: Duration::days(30),
             },
+            attempts: Attempts::OFF,
         };
         let limits = AmountLimits { min: 1, max: 1_000_000, hold_above: Some(500_000) };
         let rub = "RUB".parse().unwrap();
@@ -128,6 +129,7 @@ impl<'a> Books<'a> {
             order,
             version: 1,
             attempt: 1,
+            past: vec![],
             state: State::Accepted,
             since: EPOCH,
             permit: None,

@@ -55,7 +55,18 @@ fn lenient(payout: &Payout, event: &Event, world: &World<'_>) -> Decision {
 /// A step that nobody but a mistake takes.
 fn wrong_step(to: State, why: Reason) -> Step {
     let voids = if to.is_final() { EffectKind::ALL.to_vec() } else { vec![] };
-    Step { to, why, effects: vec![], voids, permit: None, verdict: None, clears_flag: false, facts: None }
+    Step {
+        to,
+        why,
+        effects: vec![],
+        voids,
+        permit: None,
+        verdict: None,
+        clears_flag: false,
+        facts: None,
+        ends: None,
+        learnt: None,
+    }
 }
 
 fn wrong_word(kind: PermitKind, to: State, payout: &Payout, world: &World<'_>) -> Decision {

@@ -9,7 +9,7 @@ use payoutd::{
         id::{PayoutId, ProjectId, SessionId},
         money::Money,
         payout::{DestinationKind, Order, metadata_tag},
-        policy::{Mode, Policy, Polling, ResendStart, StopLine},
+        policy::{Attempts, Mode, Policy, Polling, ResendStart, StopLine},
         provider::ProviderFacts,
         rules::{AmountLimits, RuleSet},
         session::{PayoutReport, PayoutStatus, SessionReport, SessionStatus},
@@ -193,6 +193,7 @@ pub fn engine_on(pool: PgPool, rules: RuleSet) -> Engine {
             paid_first: time::Duration::days(1),
             paid_until: time::Duration::days(30),
         },
+        attempts: Attempts::OFF,
     };
     Engine::start(Core {
         pool,

@@ -46,6 +46,16 @@ shutdown.grace: is a list, not a duration
 polling: is a list, not a section; a section [polling]
 [rules] | file = ""
 rules.file: is empty; the name of a file
+[attempts] | max = 6
+attempts.max: 6 is out of range; 1 to 5
+[attempts] | max = 2
+attempts.codes: is empty, so that no payout gets 2 attempts; at least one code, or attempts.max = 1
+[attempts] | codes = ["provider_timeuot"]
+attempts.codes: "provider_timeuot" does not fit; a list of up to 30, each a failure code that
+[attempts] | codes = ["provider_timeout", "session_cancelled_by_partner"]
+attempts.codes: "session_cancelled_by_partner" does not fit; a list
+[attempts] | pause = "0s"
+attempts.pause: "0s" is out of range; 1s to 1day
 [effects] | lease = "19s"
 effects.lease: 19s may end during a call to Pike; at least 20s: pike.total_timeout + pike.connect_timeout
 [pike] | connect_timeout = "16s" | [effects] | lease = "2m"

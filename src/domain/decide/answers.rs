@@ -80,7 +80,8 @@ fn created(payout: &Payout, session: &SessionId) -> Decision {
     if payout.anomaly.is_some() {
         return Decision::Absorb(Reason::Flagged);
     }
-    if payout.state == State::Accepted {
+    // A session that is over cannot be a new one.
+    if payout.state == State::Accepted && payout.past_in(session).is_none() {
         let to = State::Starting { session: session.clone() };
         return Decision::Move(Step::to(to, Reason::SessionCreated).effect(EffectKind::StartPayout));
     }

@@ -18,6 +18,11 @@ fn cancel_wanted(payout: &Payout, world: &World<'_>) -> Decision {
             State::Cancelled { session: None, cause: CancelCause::Requested },
             Reason::CancelRequested,
         )),
+        // Closed unpaid, and the next one is not open yet.
+        State::Retrying { session, .. } => Decision::Move(Step::to(
+            State::Cancelled { session: Some(session.clone()), cause: CancelCause::Requested },
+            Reason::CancelRequested,
+        )),
         State::Starting { session }
         | State::StartUnknown { session }
         | State::Processing { session }
@@ -93,6 +98,7 @@ fn clear_flag(payout: &Payout) -> Decision {
         | State::CancelUnknown { .. }
         | State::CancelSent { .. }
         | State::Unknown { .. }
+        | State::Retrying { .. }
         | State::Succeeded { .. }
         | State::Returned { .. }
         | State::Failed { .. }

@@ -5,7 +5,7 @@ use crate::domain::{
     id::{PayoutId, ProjectId},
     money::Money,
     payout::{DestinationKind, Order},
-    policy::{Polling, ResendStart},
+    policy::{Attempts, Polling, ResendStart},
     provider::ProviderError,
     rules::AmountLimits,
     session::{PayoutReport, PayoutStatus, SessionStatus},
@@ -34,6 +34,7 @@ pub(in crate::domain) fn policy() -> Policy {
             paid_first: Duration::days(1),
             paid_until: Duration::days(30),
         },
+        attempts: Attempts::OFF,
     }
 }
 
@@ -67,6 +68,11 @@ pub(in crate::domain) fn states() -> Vec<State> {
         State::CancelUnknown { session: session.clone(), cause: cause.clone() },
         State::CancelSent { session: session.clone(), cause: cause.clone() },
         State::Unknown { session: session.clone(), cause: None },
+        State::Retrying {
+            session: session.clone(),
+            code: "declined_by_issuer_bank".into(),
+            at: EPOCH + Duration::MINUTE,
+        },
         State::Succeeded { session: session.clone() },
         State::Returned { session: session.clone() },
         State::Failed { session: session.clone(), code: "declined_by_issuer_bank".into() },
@@ -94,6 +100,7 @@ pub(in crate::domain) fn payout_in(state: State) -> Payout {
         },
         version: 3,
         attempt: 1,
+        past: vec![],
         state,
         since: EPOCH,
         permit: None,
@@ -108,6 +115,7 @@ pub(in crate::domain) fn payout_in(state: State) -> Payout {
         | State::Succeeded { .. }
         | State::Returned { .. }
         | State::Failed { .. }
+        | State::Retrying { .. }
         | State::Unknown { cause: None, .. } => Some(PermitKind::Confirm),
         State::Cancelling { .. }
         | State::CancelUnknown { .. }

@@ -9,13 +9,22 @@ use crate::domain::policy::ResendStart;
 const RESENDING: i32 = 5;
 
 pub(super) fn decide(payout: &Payout, report: &SessionReport, source: Source, world: &World<'_>) -> Decision {
+    if let Some(past) = payout.past_in(&report.session)
+        && payout.state.session() != Some(&report.session)
+    {
+        return match source {
+            Source::Webhook => attempts::late(payout, past, report, world),
+            // We asked about another one.
+            Source::Answer => wrong(payout, Anomaly::OtherSession, false, true, world),
+        };
+    }
     match report.shows(payout) {
         Shows::NotStarted => not_started(payout, world),
         Shows::Working => working(payout),
         Shows::AwaitsConfirm => awaits_confirm(payout, report, source, world),
         Shows::Paid => paid(payout, &report.session),
         Shows::Returned => returned(payout, &report.session),
-        Shows::NotPaid { code } => not_paid(payout, &report.session, code),
+        Shows::NotPaid { code } => not_paid(payout, &report.session, code, source, world),
         Shows::SessionError => session_error(payout, &report.session),
         Shows::Wrong { anomaly, awaits_confirm } => {
             let present = source == Source::Answer;
@@ -66,6 +75,7 @@ fn not_started(payout: &Payout, world: &World<'_>) -> Decision {
         | State::ConfirmUnknown { .. }
         | State::Settling { .. }
         | State::Unknown { .. }
+        | State::Retrying { .. }
         | State::Succeeded { .. }
         | State::Returned { .. }
         | State::Failed { .. }
@@ -92,6 +102,7 @@ fn working(payout: &Payout) -> Decision {
         | State::CancelSent { .. }
         | State::Unknown { .. } => Decision::Absorb(Reason::NothingNew),
         State::OnHold { .. }
+        | State::Retrying { .. }
         | State::Succeeded { .. }
         | State::Returned { .. }
         | State::Failed { .. }
@@ -102,6 +113,9 @@ fn working(payout: &Payout) -> Decision {
 fn awaits_confirm(payout: &Payout, report: &SessionReport, source: Source, world: &World<'_>) -> Decision {
     if payout.anomaly.is_some() && payout.state.cancel_cause().is_none() && !payout.state.is_final() {
         return Decision::Absorb(Reason::Flagged);
+    }
+    if payout.paid_before().is_some() && payout.state.cancel_cause().is_none() && !payout.state.is_final() {
+        return attempts::asked_again(payout, report, world);
     }
     match &payout.state {
         State::Starting { session } | State::StartUnknown { session } | State::Processing { session } => {
@@ -133,6 +147,7 @@ fn awaits_confirm(payout: &Payout, report: &SessionReport, source: Source, world
             Decision::Absorb(Reason::NothingNew)
         }
         State::Settling { .. }
+        | State::Retrying { .. }
         | State::Succeeded { .. }
         | State::Returned { .. }
         | State::Failed { .. }
@@ -215,6 +230,7 @@ fn stale_or_resend_cancel(
 fn paid(payout: &Payout, session: &SessionId) -> Decision {
     let step = Step::to(State::Succeeded { session: session.clone() }, Reason::Paid);
     match payout.state.ending() {
+        None if payout.state.retry_at().is_some() => Decision::Flag(Anomaly::OldSessionPaid, step),
         None => with_permit(payout, step),
         Some(Ending::Succeeded) => Decision::Absorb(Reason::NothingNew),
         Some(Ending::Returned) => Decision::Absorb(Reason::Stale),
@@ -225,6 +241,7 @@ fn paid(payout: &Payout, session: &SessionId) -> Decision {
 fn returned(payout: &Payout, session: &SessionId) -> Decision {
     let step = Step::to(State::Returned { session: session.clone() }, Reason::Returned);
     match payout.state.ending() {
+        None if payout.state.retry_at().is_some() => Decision::Flag(Anomaly::OldSessionPaid, step),
         None => with_permit(payout, step),
         Some(Ending::Succeeded) => Decision::Move(step),
         Some(Ending::Returned) => Decision::Absorb(Reason::NothingNew),
@@ -239,9 +256,15 @@ fn with_permit(payout: &Payout, step: Step) -> Decision {
     }
 }
 
-/// Closed without payment, and the session's status is final: only now may a payout be called failed.
-fn not_paid(payout: &Payout, session: &SessionId, code: String) -> Decision {
-    let session = session.clone();
+/// Closed without payment, and the session's status is final: only now may a payout be called failed, or be
+/// tried again.
+fn not_paid(
+    payout: &Payout,
+    session: &SessionId,
+    code: String,
+    source: Source,
+    world: &World<'_>,
+) -> Decision {
     match payout.state.ending() {
         Some(Ending::Failed(_) | Ending::Cancelled(_)) => return Decision::Absorb(Reason::NothingNew),
         Some(Ending::Succeeded | Ending::Returned) => {
@@ -250,11 +273,18 @@ fn not_paid(payout: &Payout, session: &SessionId, code: String) -> Decision {
         }
         None => {}
     }
-    let to = match payout.state.cancel_cause().cloned() {
-        None => State::Failed { session, code },
-        Some(CancelCause::StartRefused { code }) => State::Failed { session, code },
+    if let Some(past) = payout.paid_before() {
+        return attempts::paid_by_another(payout, session, past);
+    }
+    if let State::Retrying { code, at, .. } = &payout.state {
+        return attempts::proven(payout, session, (code, *at), source, world);
+    }
+    let cause = match payout.state.cancel_cause().cloned() {
+        None => return attempts::failed(payout, session, code, world),
+        Some(CancelCause::StartRefused { code }) => return attempts::failed(payout, session, code, world),
         Some(CancelCause::StartUnresolved) => {
-            State::Failed { session, code: CancelCause::StartUnresolved.code().to_owned() }
+            let code = CancelCause::StartUnresolved.code().to_owned();
+            return attempts::failed(payout, session, code, world);
         }
         Some(
             cause @ (CancelCause::Requested
@@ -262,8 +292,9 @@ fn not_paid(payout: &Payout, session: &SessionId, code: String) -> Decision {
             | CancelCause::Rejected
             | CancelCause::HoldExpired
             | CancelCause::Mismatch),
-        ) => State::Cancelled { session: Some(session), cause },
+        ) => cause,
     };
+    let to = State::Cancelled { session: Some(session.clone()), cause };
     Decision::Move(Step::to(to, Reason::NotPaid))
 }
 
@@ -275,6 +306,10 @@ fn session_error(payout: &Payout, session: &SessionId) -> Decision {
     }
     if matches!(payout.state, State::Unknown { .. }) {
         return Decision::Absorb(Reason::NothingNew);
+    }
+    // From before it was closed; and if not, nothing new is begun on it.
+    if payout.state.retry_at().is_some() {
+        return Decision::Absorb(Reason::Stale);
     }
     let cause = payout.state.cancel_cause().cloned();
     let step = Step::to(State::Unknown { session: session.clone(), cause }, Reason::SessionError);
@@ -290,7 +325,7 @@ fn wrong(
     world: &World<'_>,
 ) -> Decision {
     let stay = Step::to(payout.state.clone(), Reason::Contradicted);
-    if payout.state.is_final() {
+    if payout.state.is_final() || payout.state.retry_at().is_some() {
         return flag_once(payout, anomaly, stay);
     }
     if let (true, None, Some(session)) = (awaits_confirm, &payout.permit, payout.state.session()) {

@@ -2,7 +2,7 @@
 //! output. After a wanted change run it with `UPDATE_DOCS=1` and review the difference.
 
 use super::{fixtures::*, *};
-use crate::domain::{effect::EffectKind as Call, provider::ProviderError};
+use crate::domain::{effect::EffectKind as Call, policy::Attempts, provider::ProviderError};
 use std::fmt::Write;
 
 fn events() -> Vec<(&'static str, Event)> {
@@ -89,6 +89,29 @@ fn render() -> String {
             let decision = later(&payout, &event);
             writeln!(text, "| {label} | {} |", cell(&decision)).unwrap();
         }
+    }
+    text.push_str(&render_attempts());
+    text
+}
+
+/// The one table that depends on settings that are off otherwise.
+fn render_attempts() -> String {
+    let code = "declined_by_issuer_bank";
+    let attempts = Attempts { most: 3, codes: vec![code.into()], pause: time::Duration::MINUTE };
+    let (policy, rules) = (Policy { attempts, ..policy() }, rules());
+    let now = EPOCH + time::Duration::HOUR;
+    let world = world(now, &policy, &rules);
+    let outcome = Outcome::Accepted(not_paid());
+    let read = Event::Observed(Observation::Answered { call: Call::ReadStatus, outcome });
+    let mut text = format!(
+        "\n# Where another attempt may follow\n\n\
+         With `attempts.max = 3` and `{code}` among `attempts.codes` (elsewhere on this page\n\
+         attempts are off), when a status read shows the session closed unpaid with that code.\n\n\
+         | state | what follows |\n| --- | --- |\n"
+    );
+    for state in states() {
+        let decision = decide(&payout_in(state.clone()), &read, &world);
+        writeln!(text, "| {} | {} |", name(&state), cell(&decision)).unwrap();
     }
     text
 }

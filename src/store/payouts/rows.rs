@@ -21,9 +21,10 @@ macro_rules! columns {
     () => {
         "id, project_id, amount_minor, currency, destination_kind, destination_fingerprint, \
          recipient_name, customer_reference, reference, metadata, created_by, created_at, version, attempt, \
-         state, since, updated_at, next_check_at, session_id, hold_until, hold_cause, cancel_cause, \
-         failure_code, permit_kind, permit_hash, anomaly, raised, provider_payout_id, card_brand, \
-         card_last4, card_bin, card_id, card_country, rrn, auth_code, fee_minor, fee_currency, error_code, \
+         state, since, updated_at, next_check_at, session_id, retry_at, hold_until, hold_cause, \
+         cancel_cause, failure_code, permit_kind, permit_hash, anomaly, raised, provider_payout_id, \
+         card_brand, card_last4, card_bin, card_id, card_country, rrn, auth_code, fee_minor, fee_currency, \
+         error_code, \
          error_description"
     };
 }
@@ -48,7 +49,8 @@ pub(super) const INSERT: &str = "
 pub(super) const UPDATE: &str = "
     UPDATE payouts p SET version = n.version, attempt = n.attempt, state = n.state, status = n.status,
         since = n.since, updated_at = n.updated_at, next_check_at = n.next_check_at,
-        session_id = n.session_id, hold_until = n.hold_until, hold_cause = n.hold_cause,
+        session_id = n.session_id, retry_at = n.retry_at,
+        hold_until = n.hold_until, hold_cause = n.hold_cause,
         cancel_cause = n.cancel_cause, failure_code = n.failure_code, permit_kind = n.permit_kind,
         permit_hash = decode(n.permit_hash, 'hex'), anomaly = n.anomaly, raised = n.raised,
         provider_payout_id = n.provider_payout_id, card_brand = n.card_brand, card_last4 = n.card_last4,
@@ -58,10 +60,11 @@ pub(super) const UPDATE: &str = "
         destination_secret = CASE WHEN n.final THEN NULL ELSE p.destination_secret END
     FROM jsonb_to_recordset($1::jsonb) AS n(id uuid, version bigint, attempt integer, state text, status text,
         since timestamptz, updated_at timestamptz, next_check_at timestamptz, session_id text,
-        hold_until timestamptz, hold_cause text, cancel_cause text, failure_code text, permit_kind text,
-        permit_hash text, anomaly text, raised text[], provider_payout_id text, card_brand text,
-        card_last4 text, card_bin text, card_id text, card_country text, rrn text, auth_code text,
-        fee_minor bigint, fee_currency text, error_code text, error_description text, final boolean)
+        retry_at timestamptz, hold_until timestamptz, hold_cause text, cancel_cause text, failure_code text,
+        permit_kind text, permit_hash text, anomaly text, raised text[], provider_payout_id text,
+        card_brand text, card_last4 text, card_bin text, card_id text, card_country text, rrn text,
+        auth_code text, fee_minor bigint, fee_currency text, error_code text, error_description text,
+        final boolean)
     WHERE p.id = n.id";
 
 /// A batch as one parameter.
@@ -164,7 +167,7 @@ impl<'a> MovingRow<'a> {
             version: payout.version,
             attempt: payout.attempt,
             state: state_columns::encode(&payout.state),
-            status: payout.state.status(payout.anomaly.is_some()).code(),
+            status: payout.status().code(),
             since: instant(payout.since),
             updated_at: instant(stored.updated_at),
             next_check_at: stored.next_check_at.map(instant),
@@ -277,6 +280,7 @@ impl PayoutRow {
             order,
             version: self.version,
             attempt: self.attempt,
+            past: vec![],
             state: state_columns::decode(self.state).ok_or_else(|| bad("state"))?,
             since: self.since,
             permit,

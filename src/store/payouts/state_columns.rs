@@ -14,6 +14,7 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 pub(super) struct StateColumns {
     pub state: &'static str,
     session_id: Option<String>,
+    retry_at: Option<String>,
     hold_until: Option<String>,
     hold_cause: Option<&'static str>,
     cancel_cause: Option<String>,
@@ -24,6 +25,7 @@ pub(super) struct StateColumns {
 pub(super) struct StateRow {
     state: String,
     session_id: Option<String>,
+    retry_at: Option<OffsetDateTime>,
     hold_until: Option<OffsetDateTime>,
     hold_cause: Option<String>,
     cancel_cause: Option<String>,
@@ -45,6 +47,7 @@ pub fn name(state: &State) -> &'static str {
         State::CancelUnknown { .. } => "cancel_unknown",
         State::CancelSent { .. } => "cancel_sent",
         State::Unknown { .. } => "unknown",
+        State::Retrying { .. } => "retrying",
         State::Succeeded { .. } => "succeeded",
         State::Returned { .. } => "returned",
         State::Failed { .. } => "failed",
@@ -55,7 +58,7 @@ pub fn name(state: &State) -> &'static str {
 pub(super) fn encode(state: &State) -> StateColumns {
     let (hold_cause, failure_code) = match state {
         State::OnHold { cause, .. } => (Some(cause.code()), None),
-        State::Failed { code, .. } => (None, Some(code.clone())),
+        State::Failed { code, .. } | State::Retrying { code, .. } => (None, Some(code.clone())),
         State::Accepted
         | State::Starting { .. }
         | State::StartUnknown { .. }
@@ -74,13 +77,16 @@ pub(super) fn encode(state: &State) -> StateColumns {
     StateColumns {
         state: name(state),
         session_id: state.session().map(|session| session.0.clone()),
-        hold_until: state
-            .hold_until()
-            .map(|at| at.format(&Rfc3339).expect("an instant of our time has an RFC 3339 form")),
+        retry_at: state.retry_at().map(instant),
+        hold_until: state.hold_until().map(instant),
         hold_cause,
         cancel_cause: state.cancel_cause().map(encode_cause),
         failure_code,
     }
+}
+
+fn instant(at: OffsetDateTime) -> String {
+    at.format(&Rfc3339).expect("an instant of our time has an RFC 3339 form")
 }
 
 /// `None` when the columns do not belong together.
@@ -107,6 +113,7 @@ pub(super) fn decode(row: StateRow) -> Option<State> {
         "cancel_unknown" => State::CancelUnknown { session: session?, cause: cause? },
         "cancel_sent" => State::CancelSent { session: session?, cause: cause? },
         "unknown" => State::Unknown { session: session?, cause },
+        "retrying" => State::Retrying { session: session?, code: row.failure_code?, at: row.retry_at? },
         "succeeded" => State::Succeeded { session: session? },
         "returned" => State::Returned { session: session? },
         "failed" => State::Failed { session: session?, code: row.failure_code? },
