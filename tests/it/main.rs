@@ -7,6 +7,7 @@
 mod support;
 
 mod access;
+mod attempts;
 mod bad_input;
 mod cancels;
 mod checker;

@@ -117,6 +117,7 @@ impl Setup {
         for (key, value) in &self.settings {
             let (section, name) = key.split_once('.').unwrap();
             let plain = value == "true" || value == "false" || value.parse::<i64>().is_ok();
+            let plain = plain || value.starts_with('[');
             let value = if plain { value.clone() } else { format!("{value:?}") };
             writeln!(text, "{section}.{name} = {value}").unwrap();
         }

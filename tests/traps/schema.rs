@@ -14,7 +14,7 @@ const CANCEL_PERMIT: &str =
     FROM payouts WHERE id = $1";
 
 /// What must fail, and what it must fail by.
-const FORBIDDEN: [(&str, &str); 9] = [
+const FORBIDDEN: [(&str, &str); 13] = [
     (
         "INSERT INTO effects (payout_id, kind, permit_kind) VALUES ($1, 'confirm', 'confirm')",
         "effects_permit",
@@ -32,6 +32,17 @@ const FORBIDDEN: [(&str, &str); 9] = [
         "payouts_cancel_permitted",
     ),
     ("UPDATE payouts SET amount_minor = 0 WHERE id = $1", "payouts_amount_positive"),
+    ("UPDATE payouts SET state = 'retrying', failure_code = 'x' WHERE id = $1", "payouts_retry_has_time"),
+    ("UPDATE payouts SET state = 'retrying', retry_at = now() WHERE id = $1", "payouts_failed_has_code"),
+    (
+        "INSERT INTO past_permits (payout_id, attempt, kind, bound_to, rule_set, decided_at)
+         VALUES ($1, 1, 'confirm', '', 'by hand', now())",
+        "past_permits_attempt",
+    ),
+    (
+        "INSERT INTO attempts (payout_id, attempt, session_id, ended_as) VALUES ($1, 1, 'ps_1', 'somehow')",
+        "attempts_ended_as_known",
+    ),
     ("UPDATE payouts SET state = 'thinking' WHERE id = $1", "payouts_state_known"),
 ];
 
@@ -109,4 +120,27 @@ async fn every_number_that_names_a_row_is_wide() {
     };
     assert_eq!(count("'integer', 'smallint'").await, 0);
     assert!(count("'bigint', 'uuid'").await > 10, "the columns were not found");
+}
+
+/// A past permit gives no right to anything.
+#[tokio::test]
+async fn a_confirm_stands_on_the_present_attempts_permit_alone() {
+    let database = Database::fresh().await;
+    let id = database.processing(&database.engine(rules(None)).await, "user-1", 1).await[0];
+    let past = "INSERT INTO attempts (payout_id, attempt, session_id, ended_as)
+                VALUES ($1, 1, 'ps_old', 'unpaid')";
+    database.run(past, id).await.unwrap();
+    let permit = "INSERT INTO past_permits (payout_id, attempt, kind, bound_to, rule_set, decided_at)
+                  VALUES ($1, 1, 'confirm', '', 'by hand', now())";
+    database.run(permit, id).await.unwrap();
+    let confirm = "INSERT INTO effects (payout_id, kind, permit_kind) VALUES ($1, 'confirm', 'confirm')";
+    let error = refusal(&database, confirm, id).await;
+    assert_eq!(constraint(&error).as_deref(), Some("effects_permit"), "{error}");
+    // One session, one attempt; and a permit that is acted on is not made history.
+    for sql in [
+        "INSERT INTO attempts (payout_id, attempt, session_id, ended_as) VALUES ($1, 2, 'ps_old', 'unpaid')",
+        "INSERT INTO attempts (payout_id, attempt, session_id, ended_as) VALUES ($1, 1, 'ps_new', 'unpaid')",
+    ] {
+        refusal(&database, sql, id).await;
+    }
 }
