@@ -29,10 +29,14 @@ macro_rules! taken_in {
     };
 }
 
-/// A session at Pike that waits for our word or was paid, and was not closed since.
+/// A session at Pike that waits for our word or was paid, and was not closed since: as webhooks told, or as was
+/// found out before another attempt began.
 macro_rules! alive {
     () => {
-        " (t.ready OR t.paid_payouts > 0) AND t.newest <> 'unpaid' "
+        " (t.ready OR t.paid_payouts > 0) AND t.newest <> 'unpaid'
+          AND NOT EXISTS (SELECT FROM attempts a
+            WHERE a.session_id = t.session_id AND a.payout_id = t.payout_id
+              AND (t.paid_payouts = 0 OR a.ended_as <> 'unpaid')) "
     };
 }
 
@@ -186,7 +190,7 @@ const ENDED_AT_PIKE: &str = about!(
     in_its_session!(),
     "WHERE t.received_at < (SELECT past FROM patience)
        AND ((t.newest IN ('paid', 'unpaid')
-             AND p.state NOT IN ('succeeded', 'returned', 'failed', 'cancelled'))
+             AND p.state NOT IN ('retrying', 'succeeded', 'returned', 'failed', 'cancelled'))
          OR (t.newest = 'returned' AND p.state <> 'returned'))",
     nobody_knows!()
 );
@@ -204,7 +208,7 @@ const RECIPIENT_TOTAL: &str = about!(
      JOIN permits m ON m.payout_id = p.id AND m.kind = 'confirm'
      WHERE (m.project_id, m.customer_reference, m.currency, m.amount_minor)
             IS DISTINCT FROM (p.project_id, p.customer_reference, p.currency, p.amount_minor)
-        OR ((m.released_at IS NULL) = (p.state IN ('failed', 'cancelled')) ",
+        OR ((m.released_at IS NULL) = (p.state IN ('retrying', 'failed', 'cancelled')) ",
     nobody_knows!(),
     ")"
 );
