@@ -35,10 +35,12 @@ async fn a_wait_that_pike_asks_for_holds_for_the_project_and_costs_nobody_a_plac
     let first = api.create(&order("tok_success")).await;
     let refused = || async { world.pike.seen().iter().find(|seen| seen.status == 429).cloned() };
     let refused = until("the refusal", refused).await;
+    // An answer takes a moment to be understood.
+    let waits = || async { world.admin("/readyz").await.1.contains("shop (asked_to_wait)").then_some(()) };
+    until("the wait", waits).await;
     let later = join_all((0..5).map(|_| async { api.create(&order("tok_success")).await })).await;
     // Nobody else's wait.
     stranger.run(&order("tok_success"), "succeeded").await;
-    assert!(world.admin("/readyz").await.1.contains("shop (asked_to_wait)"));
     for id in later.iter().chain([&first]) {
         let payout = api.wait_status(id, "succeeded").await;
         assert_paid(&world.ledger().await, &payout);

@@ -29,8 +29,8 @@ macro_rules! taken_in {
     };
 }
 
-/// A session at Pike that waits for our word or was paid, and was not closed since: as webhooks told, or as was
-/// found out before another attempt began.
+/// A session at Pike that waits for our word or was paid, and was not closed since: as webhooks told, or as
+/// was found out before another attempt began.
 macro_rules! alive {
     () => {
         " (t.ready OR t.paid_payouts > 0) AND t.newest <> 'unpaid'
