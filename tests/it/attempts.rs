@@ -11,7 +11,7 @@ use crate::{
     },
     world::{RULES, Setup, World},
 };
-use payoutd::app;
+use payoutd::{app, domain::checking::Check, worker::checker};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -78,6 +78,14 @@ async fn stopped(world: &World, id: &str) {
     assert_eq!(world.count(off).await, 1, "the premise of all attempts is wrong: nothing more is confirmed");
 }
 
+/// What the background checker would raise.
+async fn nothing_is_found(world: &World) {
+    let found = checker::everything(&world.pool, Duration::ZERO).await.unwrap();
+    let late = |check| matches!(check, Check::NotificationWaiting | Check::WebhookWaiting | Check::Overdue);
+    let found: Vec<_> = found.iter().filter(|found| !late(found.check)).collect();
+    assert!(found.is_empty(), "{found:#?}");
+}
+
 #[tokio::test]
 async fn off_by_default() {
     let world = World::open().await;
@@ -106,6 +114,7 @@ async fn the_second_attempt_pays_once() {
     assert_eq!((&waiting["status"], &waiting["attempt"]), (&json!("processing"), &json!(1)));
     assert_eq!(waiting["error"]["code"], CODE, "callers see why");
     let first = waiting["provider"]["session_id"].clone();
+    nothing_is_found(&world).await;
 
     let payout = api.wait_status(&id, "succeeded").await;
     assert_eq!((&payout["attempt"], &payout["error"]), (&json!(2), &Value::Null));
@@ -128,6 +137,7 @@ async fn the_second_attempt_pays_once() {
     assert_eq!(world.count(past).await, 1);
     let live = "SELECT count(*) FROM permits WHERE kind = 'confirm' AND released_at IS NULL";
     assert_eq!(world.count(live).await, 1);
+    nothing_is_found(&world).await;
 }
 
 #[tokio::test]
