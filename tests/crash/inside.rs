@@ -1,5 +1,5 @@
 //! The background checker of payoutd, asked about everything once the run is over: what it would raise in
-//! production must not be there. Where Pike lies it has to find that; so it is asked only where Pike does not.
+//! production must not be there. Where Pike lies it has to find that; so it is asked where Pike does not.
 
 use crate::{
     oracle::{Finding, Promise},
