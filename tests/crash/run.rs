@@ -2,6 +2,7 @@
 
 use crate::{
     chance::Chance,
+    evidence::Session,
     inside,
     load::{SwitchedOff, Told, Voices},
     measure::Takeover,
@@ -248,7 +249,9 @@ impl Stage {
         };
         let (findings, evidence) = oracle::judge(&self.scene, &book).await;
         self.findings.extend(findings);
-        if self.plan.weather != Weather::Lies {
+        // One point needs a lie in any weather.
+        let lied = |session: &Session| session.had_fault(&["webhook_wrong_session"]);
+        if self.plan.weather != Weather::Lies && !evidence.sessions.iter().any(lied) {
             inside::look(&self.scene, &mut self.findings).await;
         }
         if let Some(watch) = self.takeover.take() {
