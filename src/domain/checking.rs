@@ -226,6 +226,27 @@ mod tests {
     use super::*;
     use crate::domain::{id::SessionId, provider::ProviderFacts};
 
+    /// Stopping a project's confirms for a gap in a history would cost more than the gap.
+    #[test]
+    fn what_is_about_money_stops_the_line_and_nothing_else_does() {
+        let stopping = Check::ALL.into_iter().filter(|check| check.stops_the_line());
+        let expected = [
+            Check::PaidTwice,
+            Check::SeveralSessions,
+            Check::UnknownSession,
+            Check::UnknownPayout,
+            Check::PaidMoreThanAsked,
+            Check::ConfirmWithoutPermit,
+            Check::PermitAltered,
+            Check::PermitUndecided,
+            Check::EffectUnpermitted,
+            Check::DestinationAltered,
+            Check::PaidButUnpaidHere,
+            Check::OtherAmount,
+        ];
+        assert!(stopping.eq(expected));
+    }
+
     const TAG: &str = "payout_00000000000000000123456789abcdef/1";
 
     fn report(status: SessionStatus, payout: PayoutStatus, returned: bool) -> SessionReport {
