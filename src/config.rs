@@ -300,11 +300,11 @@ impl Config {
         if self.reconcile.only { Mode::ReconcileOnly } else { Mode::Everything }
     }
 
-    /// Off while payoutd only looks: the database may have forgotten an attempt.
+    /// Begun by nobody while payoutd only looks: the database may have forgotten an attempt.
     fn attempts(&self) -> policy::Attempts {
         let Attempts { max, codes, pause } = &self.attempts;
-        let most = if self.reconcile.only { 1 } else { *max };
-        policy::Attempts { most, codes: codes.clone(), pause: signed(*pause) }
+        let (most, unsure) = (*max, self.reconcile.only);
+        policy::Attempts { most, codes: codes.clone(), pause: signed(*pause), unsure }
     }
 
     /// When anomalies stop a project's confirms.

@@ -162,8 +162,8 @@ pub fn decide(payout: &Payout, event: &Event, world: &World<'_>) -> Decision {
     with_facts(decision, payout, event)
 }
 
-/// Whether deciding needs today's total of the recipient and the switch: true exactly when the rules may be
-/// evaluated.
+/// Whether deciding needs today's total of the recipient and the switch: true whenever the rules may be
+/// evaluated, also if other events of the same batch come first.
 #[must_use]
 pub fn needs_verdict(payout: &Payout, event: &Event) -> bool {
     match event {
@@ -171,15 +171,10 @@ pub fn needs_verdict(payout: &Payout, event: &Event) -> bool {
         Event::Command(Command::Cancel { .. } | Command::Reject { .. } | Command::ClearFlag { .. })
         | Event::Observed(Observation::Due | Observation::Withheld(_)) => false,
         Event::Observed(Observation::Reported(_) | Observation::Answered { .. }) => {
-            (payout.permit.is_none() || is_confirmed_again(&payout.state))
+            !payout.state.is_final()
                 && report_of(event).is_some_and(|report| report.shows(payout) == Shows::AwaitsConfirm)
         }
     }
-}
-
-/// States in which a confirm that Pike still waits for is sent again; under other rules it is decided anew.
-fn is_confirmed_again(state: &State) -> bool {
-    matches!(state, State::ConfirmUnknown { .. } | State::Settling { .. } | State::Unknown { .. })
 }
 
 fn due(payout: &Payout, world: &World<'_>) -> Decision {

@@ -55,6 +55,11 @@ pub enum Anomaly {
     PaidAfterFinal,
     /// A session that Pike had shown closed unpaid, so that the payout was tried again, is paid after all.
     OldSessionPaid,
+    /// The present session is paid, and one before it was as well.
+    PaidTwice,
+    /// It could be tried again, but payoutd only looks after a restore: the database may have forgotten that it
+    /// was.
+    AttemptUnsure,
     /// Pike reports failure after it had reported success.
     FailedAfterPaid,
     /// Pike's session status and its payout status exclude each other.
@@ -84,7 +89,9 @@ impl Anomaly {
     #[must_use]
     pub fn alarm(self) -> Alarm {
         match self {
-            Self::PaidWithoutPermit | Self::PermitAltered | Self::OldSessionPaid => Alarm::AtOnce,
+            Self::PaidWithoutPermit | Self::PermitAltered | Self::OldSessionPaid | Self::PaidTwice => {
+                Alarm::AtOnce
+            }
             Self::SeveralPayouts | Self::OtherAmount | Self::PaidAfterFinal => Alarm::Counted,
             Self::OtherSession
             | Self::OtherMetadata
@@ -92,6 +99,7 @@ impl Anomaly {
             | Self::Contradiction
             | Self::PermitOutdated
             | Self::SessionUnknown
+            | Self::AttemptUnsure
             | Self::StatusUnknown => Alarm::None,
         }
     }

@@ -1,7 +1,7 @@
 //! The permit: the one decision that lets money move, or forbids it for good. A payout gets at most one,
 //! of one kind, bound to exactly what was decided about.
 
-use super::{id::SessionId, payout::Payout};
+use super::{id::SessionId, payout::Payout, state::State};
 use sha2::{Digest, Sha256};
 use time::Duration;
 
@@ -62,7 +62,9 @@ pub fn check(payout: &Payout, seen: &Evidence, rule_set: &str, max_age: Duration
     if !same || seen.carried.is_some_and(|carried| carried != seen.permit.bound_to) {
         return Err(Unfit::Altered);
     }
-    if seen.carried.is_none() || seen.rule_set != rule_set || seen.age > max_age {
+    // Something happened since the effect was made: whoever decided about that has not seen this confirm go.
+    let waits = matches!(payout.state, State::Confirming { .. }) && payout.anomaly.is_none();
+    if !waits || seen.carried.is_none() || seen.rule_set != rule_set || seen.age > max_age {
         return Err(Unfit::Stale);
     }
     Ok(())
@@ -96,7 +98,7 @@ pub fn binding(payout: &Payout, session: &SessionId, rule_set: &str) -> [u8; 32]
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{decide::fixtures::payout_in, state::State};
+    use crate::domain::{decide::fixtures::payout_in, payout::Anomaly};
 
     const HOUR: Duration = Duration::HOUR;
 
@@ -120,6 +122,22 @@ mod tests {
         let (payout, seen) = confirming();
         assert_eq!(check(&payout, &seen, "other", HOUR), Err(Unfit::Stale));
         assert_eq!(check(&payout, &Evidence { carried: None, ..seen }, "test", HOUR), Err(Unfit::Stale));
+    }
+
+    #[test]
+    fn a_payout_that_no_longer_waits_for_its_confirm_is_looked_at_first() {
+        let (payout, seen) = confirming();
+        let flagged = Payout { anomaly: Some(Anomaly::Contradiction), ..payout.clone() };
+        let session = SessionId("ps_1".into());
+        let elsewhere = [
+            State::ConfirmUnknown { session: session.clone() },
+            State::Settling { session: session.clone() },
+            State::Unknown { session, cause: None },
+        ];
+        let moved = elsewhere.map(|state| Payout { state, ..payout.clone() });
+        for payout in moved.into_iter().chain([flagged]) {
+            assert_eq!(check(&payout, &seen, "test", HOUR), Err(Unfit::Stale), "{payout:?}");
+        }
     }
 
     /// However old it is: a difference is never merely stale.

@@ -39,6 +39,8 @@ pub struct Attempts {
     pub codes: Vec<String>,
     /// Between the failure and the next session.
     pub pause: Duration,
+    /// None is begun now, and what would wait for one is for a person.
+    pub unsure: bool,
 }
 
 /// Codes that say that somebody closed the session on purpose, or nothing at all. Trying again after them
@@ -46,7 +48,7 @@ pub struct Attempts {
 const NEVER_AGAIN: [&str; 2] = ["session_cancelled", "session_cancelled_by_partner"];
 
 impl Attempts {
-    pub const OFF: Self = Self { most: 1, codes: vec![], pause: Duration::MINUTE };
+    pub const OFF: Self = Self { most: 1, codes: vec![], pause: Duration::MINUTE, unsure: false };
 
     /// Whether a code can be one of `codes`: one whose meaning we know, as a misspelt one would never match.
     #[must_use]

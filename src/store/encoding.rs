@@ -75,6 +75,8 @@ codes!(Anomaly {
     SessionUnknown => "session_unknown",
     StatusUnknown => "status_unknown",
     OldSessionPaid => "old_session_paid",
+    PaidTwice => "paid_twice",
+    AttemptUnsure => "attempt_unsure",
 });
 
 codes!(Check {

@@ -6,7 +6,9 @@ use payoutd::{
         effect::EffectKind,
         event::{Event, Observation, Outcome},
         id::PayoutId,
+        permit::Unfit,
         provider::ProviderError,
+        rules::RuleSet,
     },
     engine::{Cause, Envelope},
     store::{effects::Claimed, payouts},
@@ -61,6 +63,24 @@ async fn nor_does_it_in_the_same_batch() {
     let both = engine.apply(vec![lost(&confirm), read(&old, ready(id))]).await;
     assert!(is_done(&both[0]) && is_superseded(&both[1]), "{both:?}");
     assert_eq!((database.state(id).await.as_str(), confirms(&database).await), ("confirm_unknown", 0));
+}
+
+/// The rules in force are others than those that permitted it; that is no reason to call it altered.
+#[tokio::test]
+async fn nor_does_a_read_from_before_a_confirm_was_withheld() {
+    let database = Database::fresh().await;
+    let (id, [confirm, old]) = read_and_confirmed(&database, &database.engine(rules(None)).await).await;
+    let engine = database.engine(RuleSet { version: "newer".to_owned(), ..rules(None) }).await;
+    let event = Event::Observed(Observation::Withheld(Unfit::Stale));
+    let withheld = Envelope { payout: confirm.payout, event, cause: Cause::Effect(confirm.claim) };
+    let both = engine.apply(vec![withheld, read(&old, ready(id))]).await;
+    assert!(is_done(&both[0]) && is_superseded(&both[1]), "{both:?}");
+    assert_eq!((database.state(id).await.as_str(), confirms(&database).await), ("confirm_unknown", 0));
+    let new = database.claim_effects(Duration::from_secs(600)).await;
+    assert_eq!(new.iter().map(|effect| effect.kind).collect::<Vec<_>>(), [EffectKind::ReadStatus]);
+    assert!(is_done(&engine.apply(vec![read(&new[0], ready(id))]).await[0]));
+    assert_eq!((database.state(id).await.as_str(), confirms(&database).await), ("confirming", 1));
+    assert_eq!(database.number("SELECT count(*) FROM anomalies").await, 0);
 }
 
 #[tokio::test]

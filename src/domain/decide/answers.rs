@@ -68,7 +68,7 @@ fn accepted(payout: &Payout, call: EffectKind, report: &SessionReport, world: &W
 pub(super) fn withheld(payout: &Payout, unfit: Unfit) -> Decision {
     let State::Confirming { session } = &payout.state else { return Decision::Absorb(Reason::Overtaken) };
     let to = State::ConfirmUnknown { session: session.clone() };
-    let step = |why| Step::to(to, why).effect(EffectKind::ReadStatus);
+    let step = |why| Step::to(to, why).void(EffectKind::ReadStatus).effect(EffectKind::ReadStatus);
     match unfit {
         Unfit::Stale => Decision::Move(step(Reason::PermitStale)),
         Unfit::Altered => Decision::Flag(Anomaly::PermitAltered, step(Reason::Contradicted)),

@@ -16,7 +16,11 @@ pub(super) fn failed(payout: &Payout, session: &SessionId, code: String, world: 
     }
     let at = world.now + world.policy.attempts.pause;
     let step = Step::to(State::Retrying { session, code, at }, Reason::RetryPlanned);
-    Decision::Move(Step { voids: EffectKind::ALL.to_vec(), ..step })
+    let step = Step { voids: EffectKind::ALL.to_vec(), ..step };
+    if world.policy.attempts.unsure {
+        return Decision::Flag(Anomaly::AttemptUnsure, step);
+    }
+    Decision::Move(step)
 }
 
 fn may_follow(payout: &Payout, code: &str, world: &World<'_>) -> bool {
@@ -37,6 +41,10 @@ pub(super) fn proven(
     }
     if source == Source::Webhook || world.now < at {
         return Decision::Absorb(Reason::NothingNew);
+    }
+    if world.policy.attempts.unsure {
+        let stay = Step::to(payout.state.clone(), Reason::Contradicted);
+        return reports::flag_once(payout, Anomaly::AttemptUnsure, stay);
     }
     if !may_follow(payout, code, world) {
         let to = State::Failed { session: session.clone(), code: code.to_owned() };

@@ -18,7 +18,12 @@ pub(super) fn decide(payout: &Payout, report: &SessionReport, source: Source, wo
             Source::Answer => wrong(payout, Anomaly::OtherSession, false, true, world),
         };
     }
-    match report.shows(payout) {
+    let shows = report.shows(payout);
+    if source == Source::Answer && stays_open(payout, &shows, world) {
+        let stay = Step::to(payout.state.clone(), Reason::Contradicted);
+        return flag_once(payout, Anomaly::Contradiction, stay);
+    }
+    match shows {
         Shows::NotStarted => not_started(payout, world),
         Shows::Working => working(payout),
         Shows::AwaitsConfirm => awaits_confirm(payout, report, source, world),
@@ -34,6 +39,18 @@ pub(super) fn decide(payout: &Payout, report: &SessionReport, source: Source, wo
     }
 }
 
+/// Pike had closed the session unpaid, and for as long as it waits for anything has shown it open since.
+fn stays_open(payout: &Payout, shows: &Shows, world: &World<'_>) -> bool {
+    let open = match shows {
+        Shows::NotStarted | Shows::Working | Shows::AwaitsConfirm | Shows::SessionError => true,
+        Shows::Paid | Shows::Returned | Shows::NotPaid { .. } | Shows::Wrong { .. } | Shows::Unreadable => {
+            false
+        }
+    };
+    let window = world.policy.confirm_window + world.policy.hold_margin;
+    open && payout.state.retry_at().is_some_and(|at| world.now - at >= window)
+}
+
 /// A status nobody has met may pass. It is raised when no confirm can be waiting for it any more: raised
 /// sooner, a new word of Pike's would stop every payout that it is said of.
 fn unreadable(payout: &Payout, world: &World<'_>) -> Decision {
@@ -41,7 +58,8 @@ fn unreadable(payout: &Payout, world: &World<'_>) -> Decision {
     if payout.state.is_final() || world.now - payout.since < window {
         return Decision::Absorb(Reason::Unreadable);
     }
-    flag_once(payout, Anomaly::StatusUnknown, Step::to(payout.state.clone(), Reason::Unreadable))
+    let stay = Step::to(payout.state.clone(), Reason::Unreadable);
+    flag_once(payout, Anomaly::StatusUnknown, stay.void(EffectKind::StartPayout).void(EffectKind::Confirm))
 }
 
 /// The session is there and empty. That a start is missing now does not prove that it will not arrive later,
@@ -230,8 +248,7 @@ fn stale_or_resend_cancel(
 fn paid(payout: &Payout, session: &SessionId) -> Decision {
     let step = Step::to(State::Succeeded { session: session.clone() }, Reason::Paid);
     match payout.state.ending() {
-        None if payout.state.retry_at().is_some() => Decision::Flag(Anomaly::OldSessionPaid, step),
-        None => with_permit(payout, step),
+        None => while_open(payout, step),
         Some(Ending::Succeeded) => Decision::Absorb(Reason::NothingNew),
         Some(Ending::Returned) => Decision::Absorb(Reason::Stale),
         Some(Ending::Failed(_) | Ending::Cancelled(_)) => Decision::Flag(Anomaly::PaidAfterFinal, step),
@@ -241,12 +258,22 @@ fn paid(payout: &Payout, session: &SessionId) -> Decision {
 fn returned(payout: &Payout, session: &SessionId) -> Decision {
     let step = Step::to(State::Returned { session: session.clone() }, Reason::Returned);
     match payout.state.ending() {
-        None if payout.state.retry_at().is_some() => Decision::Flag(Anomaly::OldSessionPaid, step),
-        None => with_permit(payout, step),
+        None => while_open(payout, step),
         Some(Ending::Succeeded) => Decision::Move(step),
         Some(Ending::Returned) => Decision::Absorb(Reason::NothingNew),
         Some(Ending::Failed(_) | Ending::Cancelled(_)) => Decision::Flag(Anomaly::PaidAfterFinal, step),
     }
+}
+
+/// Money moved in the session of an open payout: once, if it was not paid in one before, or after it was closed.
+fn while_open(payout: &Payout, step: Step) -> Decision {
+    if payout.paid_before().is_some() {
+        return Decision::Flag(Anomaly::PaidTwice, step);
+    }
+    if payout.state.retry_at().is_some() {
+        return Decision::Flag(Anomaly::OldSessionPaid, step);
+    }
+    with_permit(payout, step)
 }
 
 fn with_permit(payout: &Payout, step: Step) -> Decision {
@@ -313,7 +340,9 @@ fn session_error(payout: &Payout, session: &SessionId) -> Decision {
     }
     let cause = payout.state.cancel_cause().cloned();
     let step = Step::to(State::Unknown { session: session.clone(), cause }, Reason::SessionError);
-    Decision::Move(step.void(EffectKind::StartPayout).void(EffectKind::Confirm).void(EffectKind::Cancel))
+    // A read that is under way may have been answered before the error.
+    let calls = [EffectKind::StartPayout, EffectKind::Confirm, EffectKind::Cancel, EffectKind::ReadStatus];
+    Decision::Move(calls.into_iter().fold(step, Step::void))
 }
 
 /// Pike shows something that is not what we asked for. If it still waits for our word the word is no.

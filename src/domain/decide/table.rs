@@ -97,7 +97,8 @@ fn render() -> String {
 /// The one table that depends on settings that are off otherwise.
 fn render_attempts() -> String {
     let code = "declined_by_issuer_bank";
-    let attempts = Attempts { most: 3, codes: vec![code.into()], pause: time::Duration::MINUTE };
+    let attempts =
+        Attempts { most: 3, codes: vec![code.into()], pause: time::Duration::MINUTE, unsure: false };
     let (policy, rules) = (Policy { attempts, ..policy() }, rules());
     let now = EPOCH + time::Duration::HOUR;
     let world = world(now, &policy, &rules);

@@ -12,8 +12,12 @@ use time::Duration;
 const LISTED: &str = "declined_by_issuer_bank";
 
 fn on() -> Policy {
-    let attempts =
-        Attempts { most: 3, codes: vec![LISTED.into(), "start_unresolved".into()], pause: Duration::MINUTE };
+    let attempts = Attempts {
+        most: 3,
+        codes: vec![LISTED.into(), "start_unresolved".into()],
+        pause: Duration::MINUTE,
+        unsure: false,
+    };
     Policy { attempts, ..policy() }
 }
 
@@ -307,6 +311,10 @@ fn never_paid_by_us_again(payout: &Payout) {
         }
     }
     if !payout.state.is_final() {
+        for twice in [paid(), returned()] {
+            let decision = under(&on(), &payout, &read(of_second(twice)), EPOCH);
+            assert!(matches!(decision, Decision::Flag(Anomaly::PaidTwice, _)), "{decision:?}");
+        }
         let (_, step) = step_of(under(&on(), &payout, &read(of_second(not_paid())), EPOCH));
         assert_eq!(step.to, State::Succeeded { session: old() }, "{:?}", payout.state);
         assert_eq!(step.ends.map(|past| past.session), Some(session()), "closed, and remembered");
@@ -381,5 +389,40 @@ fn each_session_is_known_by_its_own_attempts_metadata() {
     for crossed in [paid(), of_old(of_second(paid()))] {
         let wrong = Shows::Wrong { anomaly: Anomaly::OtherMetadata, awaits_confirm: false };
         assert_eq!(crossed.shows(&payout), wrong);
+    }
+}
+
+/// After a restore nobody knows whether another attempt was begun, and paid.
+#[test]
+fn while_payoutd_only_looks_another_attempt_is_for_a_person() {
+    let looking = Policy { attempts: Attempts { unsure: true, ..on().attempts }, ..on() };
+    let settling = payout_in(State::Settling { session: session() });
+    let unpaid = read(not_paid());
+    let Decision::Flag(Anomaly::AttemptUnsure, step) =
+        under(&looking, &settling, &unpaid, EPOCH + Duration::HOUR)
+    else {
+        panic!()
+    };
+    assert!(step.to.retry_at().is_some() && step.effects.is_empty(), "callers are not told that it failed");
+    let decision = under(&looking, &retrying(), &unpaid, EPOCH + Duration::HOUR);
+    let Decision::Flag(Anomaly::AttemptUnsure, step) = decision else { panic!("{decision:?}") };
+    assert_eq!((&step.to, &step.effects[..]), (&retrying().state, &[][..]));
+    let flagged = Payout { anomaly: Some(Anomaly::AttemptUnsure), ..retrying() };
+    let later = under(&on(), &flagged, &unpaid, EPOCH + Duration::HOUR);
+    assert_eq!(later, Decision::Schedule(vec![]), "nor when all is as usual again");
+}
+
+#[test]
+fn a_session_that_was_closed_and_stays_open_is_raised() {
+    let window = policy().confirm_window + policy().hold_margin;
+    let at = retrying().state.retry_at().unwrap();
+    for open in [not_started(), working(), awaits_confirm(), session_error()] {
+        let before = under(&on(), &retrying(), &read(open.clone()), at + window - Duration::SECOND);
+        assert!(!matches!(before, Decision::Flag(..)), "{before:?}");
+        let decision = under(&on(), &retrying(), &read(open.clone()), at + window);
+        let Decision::Flag(Anomaly::Contradiction, step) = decision else { panic!("{decision:?}") };
+        assert!(step.effects.is_empty() && step.to == retrying().state);
+        let told = under(&on(), &retrying(), &heard(open), at + window);
+        assert!(!matches!(told, Decision::Flag(..)), "a webhook may be old: {told:?}");
     }
 }
