@@ -183,7 +183,16 @@ pub const NOT_AT_ALL: &[Lie] = &[
         "INSERT INTO anomalies (payout_id, seq, project_id, anomaly, counts, at)
          SELECT id, 1, 'shop', 'paid_after_final', true, now() FROM one",
     ),
+    // What came in under another project that trusts the same key: the payout's own session once more, and
+    // one that would be its second.
+    Lie { names: &[], of: PAID, how: How::WebhookThen(SECOND_PAID, ELSEWHERE) },
+    Lie { names: &[], of: PAID, how: How::WebhookThen(OWN_PAID, ELSEWHERE) },
+    Lie { names: &[], of: FAILED, how: How::WebhookThen(OWN_PAID, ELSEWHERE) },
 ];
+
+const SECOND_PAID: [&str; 5] = ["'ps_second'", "accepted", "succeeded", "p.amount_minor * 2", TAG];
+const OWN_PAID: [&str; 5] = [SAME, "accepted", "succeeded", "p.amount_minor", TAG];
+const ELSEWHERE: &str = "UPDATE inbox SET project_id = 'other' WHERE id = (SELECT max(id) FROM inbox)";
 
 pub const ABOUT_THE_REST: &[Lie] = &[
     lie(

@@ -143,7 +143,7 @@ fn resend(world: &World, hook: &Exchange, path: &str) -> reqwest::RequestBuilder
 
 #[tokio::test]
 async fn replays_of_genuine_webhooks_have_no_effect() {
-    let world = World::open().await;
+    let world = World::with(|setup| setup.set("checker.every", "1s")).await;
     let api = world.caller();
     let id = api.create(&order_of("tok_returned", 125_050)).await;
     let before = api.wait(&id, "returned", |payout| payout["status"] == "returned").await;
@@ -157,11 +157,21 @@ async fn replays_of_genuine_webhooks_have_no_effect() {
     assert_eq!(inbox(&world).await, 3);
     assert_eq!(api.payout(&id).await, before);
     // The path is not signed: whoever holds the right key gets in there, and finds no such session.
-    let elsewhere = resend(&world, &hooks[0], "/pike/other").send().await.unwrap();
-    assert_eq!(elsewhere.status(), 200, "both projects trust the same key here");
+    for hook in &hooks {
+        let elsewhere = resend(&world, hook, "/pike/other").send().await.unwrap();
+        assert_eq!(elsewhere.status(), 200, "both projects trust the same key here");
+    }
     let judged = "SELECT count(*) FROM inbox WHERE project_id = 'other' AND fence > 0 AND done_at IS NULL";
-    until("the stray webhook looked at", || async { (world.count(judged).await == 1).then_some(()) }).await;
+    until("the stray webhooks looked at", || async { (world.count(judged).await == 3).then_some(()) }).await;
     assert_eq!(api.payout(&id).await, before);
+    // Nor is it the checker's business, which reads them all.
+    let heard = "SELECT count(*) FROM told_sessions WHERE project_id = 'other' AND newest = 'returned'";
+    until("the checker to read them", || async { (world.count(heard).await == 1).then_some(()) }).await;
+    let fence = world.count("SELECT fence FROM checker").await;
+    let over = || async { (world.count("SELECT fence FROM checker").await > fence + 1).then_some(()) };
+    until("another turn to be over", over).await;
+    assert_eq!(world.count("SELECT count(*) FROM switch_changes").await, 0);
+    assert_eq!(world.count("SELECT count(*) FROM findings").await, 0);
 }
 
 /// A gateway stands between: it has verified Pike's signature and signs anew, over the same bytes.

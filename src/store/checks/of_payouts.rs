@@ -1,6 +1,7 @@
 //! The queries about given payouts. `asked` are their ids, `patience` the time before which something must
 //! have happened to be found late. What Pike told is read from `told_sessions`, which stems from signed
-//! webhooks.
+//! webhooks. The path of a webhook is not signed: what came in under another project says nothing about a
+//! payout that is here, or whoever replays it there could stop two projects.
 
 use crate::domain::checking::Check;
 
@@ -26,6 +27,15 @@ macro_rules! taken_in {
     () => {
         " AND (t.received_at < (SELECT past FROM patience)
             OR EXISTS (SELECT FROM inbox i WHERE i.id = t.inbox_id AND i.done_at IS NOT NULL)) "
+    };
+}
+
+/// Told of the payout by its metadata, to its project. One that is not here could be any project's.
+macro_rules! told_of_it {
+    () => {
+        " FROM asked JOIN told_sessions t ON t.payout_id = asked.id
+          LEFT JOIN payouts p ON p.id = asked.id
+          WHERE (p.id IS NULL OR p.project_id = t.project_id) AND "
     };
 }
 
@@ -69,29 +79,29 @@ pub(super) const CHECKS: &[(Check, &str)] = &[
 ];
 
 const PAID_TWICE: &str = about!(
-    "SELECT t.payout_id, min(t.project_id) AS project_id, NULL AS subject,
+    "SELECT t.payout_id, t.project_id, NULL AS subject,
         format('Pike told that it was paid %s times, in %s', sum(t.paid_payouts),
-            string_agg(t.session_id, ', ' ORDER BY t.session_id)) AS words
-     FROM asked JOIN told_sessions t ON t.payout_id = asked.id
-     WHERE t.paid_payouts > 0 GROUP BY t.payout_id HAVING sum(t.paid_payouts) > 1"
+            string_agg(t.session_id, ', ' ORDER BY t.session_id)) AS words",
+    told_of_it!(),
+    "t.paid_payouts > 0 GROUP BY t.payout_id, t.project_id HAVING sum(t.paid_payouts) > 1"
 );
 
 const SEVERAL_SESSIONS: &str = about!(
-    "SELECT t.payout_id, min(t.project_id) AS project_id, NULL AS subject,
+    "SELECT t.payout_id, t.project_id, NULL AS subject,
         format('%s sessions wait at Pike or were paid: %s', count(*),
-            string_agg(t.session_id, ', ' ORDER BY t.session_id)) AS words
-     FROM asked JOIN told_sessions t ON t.payout_id = asked.id
-     WHERE ",
+            string_agg(t.session_id, ', ' ORDER BY t.session_id)) AS words",
+    told_of_it!(),
     alive!(),
-    " GROUP BY t.payout_id HAVING count(*) > 1"
+    " GROUP BY t.payout_id, t.project_id HAVING count(*) > 1"
 );
 
 const UNKNOWN_SESSION: &str = about!(
     "SELECT p.id AS payout_id, p.project_id, t.session_id AS subject,
         format('Pike told of session %s (%s), but the payout is %s with session %s', t.session_id, t.newest,
             p.state, coalesce(p.session_id, 'none')) AS words
-     FROM asked JOIN payouts p ON p.id = asked.id JOIN told_sessions t ON t.payout_id = p.id
-     WHERE (t.project_id, t.session_id) IS DISTINCT FROM (p.project_id, p.session_id) AND ",
+     FROM asked JOIN payouts p ON p.id = asked.id
+     JOIN told_sessions t ON t.payout_id = p.id AND t.project_id = p.project_id
+     WHERE t.session_id IS DISTINCT FROM p.session_id AND ",
     alive!()
 );
 
@@ -106,7 +116,8 @@ const UNKNOWN_PAYOUT: &str = about!(
 const PAID_MORE_THAN_ASKED: &str = about!(
     "SELECT p.id AS payout_id, p.project_id, NULL AS subject,
         format('Pike told that %s was paid where %s was asked', sum(t.paid_minor), p.amount_minor) AS words
-     FROM asked JOIN payouts p ON p.id = asked.id JOIN told_sessions t ON t.payout_id = p.id
+     FROM asked JOIN payouts p ON p.id = asked.id
+     JOIN told_sessions t ON t.payout_id = p.id AND t.project_id = p.project_id
      WHERE t.paid_payouts > 0 GROUP BY p.id HAVING sum(t.paid_minor) > p.amount_minor"
 );
 
