@@ -48,7 +48,7 @@ CREATE INDEX findings_open ON findings (seen_at) WHERE gone_at IS NULL;
 
 -- One row: whose turn it is, and how far the checks have come.
 CREATE TABLE checker (
-    one_row       boolean PRIMARY KEY DEFAULT true CHECK (one_row),
+    one_row       boolean PRIMARY KEY DEFAULT true,
     due_at        timestamptz NOT NULL DEFAULT now(),
     fence         bigint NOT NULL DEFAULT 0,
     lease_until   timestamptz,
@@ -58,7 +58,8 @@ CREATE TABLE checker (
     sweep_after   uuid,
     swept_at      timestamptz,
     finished_at   timestamptz,
-    took_seconds  double precision
+    took_seconds  double precision,
+    CONSTRAINT checker_one_row CHECK (one_row)
 );
 INSERT INTO checker DEFAULT VALUES;
 

@@ -48,7 +48,8 @@ pub(super) async fn fill_in(db: &mut PgConnection, locked: &mut [Stored]) -> Res
 pub async fn end(tx: &mut PgConnection, ended: &[(PayoutId, PastAttempt)]) -> Result<(), StoreError> {
     for (payout, past) in ended {
         sqlx::query(
-            "WITH old AS (DELETE FROM permits WHERE payout_id = $1 RETURNING *),
+            "WITH old AS (DELETE FROM permits WHERE payout_id = $1 RETURNING
+                payout_id, kind, bound_to, rule_set, decided_at, renewed_at, released_at),
              kept AS (
                 INSERT INTO past_permits
                     (payout_id, attempt, kind, bound_to, rule_set, decided_at, renewed_at, released_at)
