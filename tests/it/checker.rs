@@ -3,7 +3,7 @@
 //! somebody drops it.
 
 use crate::{
-    lies::{ABOUT_MONEY, ABOUT_THE_REST, NOT_AT_ALL, TAG, webhook},
+    lies::{ABOUT_MONEY, ABOUT_THE_REST, ALARMED_OF_SOMETHING_ELSE, NOT_AT_ALL, TAG, webhook},
     parked::payoutd,
     support::{
         rest::{order, order_of},
@@ -100,7 +100,8 @@ async fn every_lie_is_found_by_its_name_and_nothing_where_there_is_none() {
     assert!(world.count("SELECT count(DISTINCT newest) FROM told_sessions").await >= 4);
 
     let mut named = BTreeSet::new();
-    for lie in ABOUT_MONEY.iter().chain(ABOUT_THE_REST).chain(NOT_AT_ALL) {
+    let lies = [ABOUT_MONEY, ABOUT_THE_REST, ALARMED_OF_SOMETHING_ELSE, NOT_AT_ALL];
+    for lie in lies.into_iter().flatten() {
         let mut tx = world.pool.begin().await.unwrap();
         pick(&mut tx, lie.of).await;
         let there: i64 = sqlx::query_scalar("SELECT count(*) FROM one").fetch_one(&mut *tx).await.unwrap();

@@ -63,6 +63,9 @@ const PAID: &str = "p.state = 'succeeded' AND p.anomaly IS NULL AND p.amount_min
 const FAILED: &str = "p.state = 'failed'";
 const HELD: &str = "p.state = 'on_hold'";
 
+const UNHEARD: &str = "p.state = 'succeeded' AND p.anomaly IS NULL AND NOT EXISTS (
+    SELECT FROM told_sessions t WHERE t.session_id = p.session_id)";
+
 const SAME: &str = "p.session_id";
 
 pub const ABOUT_MONEY: &[Lie] = &[
@@ -87,12 +90,7 @@ pub const ABOUT_MONEY: &[Lie] = &[
     told(&["other_amount", "paid_more_than_asked"], PAID, [SAME, "accepted", "succeeded", "125051", TAG]),
     told(&["other_metadata"], PAID, [SAME, "accepted", "succeeded", "125050", "'something'"]),
     told(&["paid_but_unpaid_here"], FAILED, [SAME, "accepted", "succeeded", "125050", TAG]),
-    told(
-        &["unpaid_but_paid_here"],
-        "p.state = 'succeeded' AND p.anomaly IS NULL AND NOT EXISTS (
-                SELECT FROM told_sessions t WHERE t.session_id = p.session_id)",
-        [SAME, "cancelled", "failed", "125050", TAG],
-    ),
+    told(&["unpaid_but_paid_here"], UNHEARD, [SAME, "cancelled", "failed", "125050", TAG]),
     told(&["ended_at_pike"], HELD, [SAME, "cancelled", "failed", "p.amount_minor", TAG]),
     lie(
         &["confirm_without_permit", "permit_altered"],
@@ -168,6 +166,59 @@ pub const ABOUT_MONEY: &[Lie] = &[
     ),
 ];
 
+/// An alarm of long ago, which a person has answered.
+macro_rules! alarm {
+    ($anomaly:literal) => {
+        concat!(
+            "INSERT INTO anomalies (payout_id, seq, project_id, anomaly, counts, at)
+             SELECT id, 1, 'shop', '",
+            $anomaly,
+            "', false, now() - interval '30 days' FROM one"
+        )
+    };
+}
+
+const fn alarmed(
+    names: &'static [&'static str],
+    of: &'static str,
+    webhook: [&'static str; 5],
+    by: &'static str,
+) -> Lie {
+    Lie { names, of, how: How::WebhookThen(webhook, by) }
+}
+
+macro_rules! without_permit {
+    ($anomaly:literal) => {
+        concat!(
+            "DELETE FROM permits WHERE payout_id = (SELECT id FROM one);
+             UPDATE payouts SET permit_kind = NULL, permit_hash = NULL WHERE id = (SELECT id FROM one); ",
+            alarm!($anomaly)
+        )
+    };
+}
+
+macro_rules! released {
+    ($anomaly:literal) => {
+        concat!(
+            "UPDATE permits SET released_at = now() WHERE payout_id = (SELECT id FROM one); ",
+            alarm!($anomaly)
+        )
+    };
+}
+
+/// Somebody was alarmed, of something else: that explains nothing.
+pub const ALARMED_OF_SOMETHING_ELSE: &[Lie] = &[
+    alarmed(&["paid_but_unpaid_here"], FAILED, OWN_PAID, alarm!("session_unknown")),
+    // It was found wrong before it ended, not paid since.
+    alarmed(&["paid_but_unpaid_here"], FAILED, OWN_PAID, alarm!("other_amount")),
+    alarmed(&["other_amount"], HELD, OTHER_SUM, alarm!("status_unknown")),
+    alarmed(&["other_metadata"], PAID, OTHER_TAG, alarm!("failed_after_paid")),
+    alarmed(&["ended_at_pike"], HELD, CLOSED, alarm!("permit_outdated")),
+    alarmed(&["unpaid_but_paid_here"], UNHEARD, CLOSED, alarm!("other_session")),
+    lie(&["confirm_without_permit"], PAID, without_permit!("other_amount")),
+    lie(&["recipient_total"], PAID, released!("other_amount")),
+];
+
 /// Told that a failed one was paid; but something explains it.
 const fn explained(by: &'static str) -> Lie {
     Lie { names: &[], of: FAILED, how: How::WebhookThen([SAME, "accepted", "succeeded", "125050", TAG], by) }
@@ -179,10 +230,26 @@ pub const NOT_AT_ALL: &[Lie] = &[
         "UPDATE inbox SET done_at = NULL, outcome = NULL, received_at = now(), due_at = now()
          WHERE id = (SELECT max(id) FROM inbox)",
     ),
+    explained(alarm!("paid_after_final")),
+    // Flagged when it had ended already.
     explained(
-        "INSERT INTO anomalies (payout_id, seq, project_id, anomaly, counts, at)
-         SELECT id, 1, 'shop', 'paid_after_final', true, now() FROM one",
+        "UPDATE payouts SET version = version + 1 WHERE id = (SELECT id FROM one);
+         INSERT INTO history (payout_id, seq, at, event, decision, reason, from_state, to_state)
+         SELECT id, version, now(), 'reported', 'flag', 'contradicted', state, state FROM payouts
+            WHERE id = (SELECT id FROM one);
+         INSERT INTO anomalies (payout_id, seq, project_id, anomaly, counts, at)
+         SELECT id, version, 'shop', 'other_amount', true, now() FROM payouts WHERE id = (SELECT id FROM one)",
     ),
+    alarmed(&[], HELD, OTHER_SUM, alarm!("other_amount")),
+    alarmed(&[], HELD, OTHER_SUM, alarm!("several_payouts")),
+    // Of a payout that was flagged before there was a table of anomalies.
+    alarmed(&[], HELD, OTHER_SUM, "UPDATE payouts SET anomaly = 'other_amount' WHERE id = (SELECT id FROM one)"),
+    alarmed(&[], HELD, OTHER_SUM, "UPDATE payouts SET raised = '{other_amount}' WHERE id = (SELECT id FROM one)"),
+    alarmed(&[], PAID, OTHER_TAG, alarm!("other_metadata")),
+    alarmed(&[], HELD, CLOSED, alarm!("contradiction")),
+    alarmed(&[], UNHEARD, CLOSED, alarm!("failed_after_paid")),
+    lie(&[], PAID, without_permit!("paid_without_permit")),
+    lie(&[], PAID, released!("paid_after_final")),
     // What came in under another project that trusts the same key: the payout's own session once more, and
     // one that would be its second.
     Lie { names: &[], of: PAID, how: How::WebhookThen(SECOND_PAID, ELSEWHERE) },
@@ -192,6 +259,9 @@ pub const NOT_AT_ALL: &[Lie] = &[
 
 const SECOND_PAID: [&str; 5] = ["'ps_second'", "accepted", "succeeded", "p.amount_minor * 2", TAG];
 const OWN_PAID: [&str; 5] = [SAME, "accepted", "succeeded", "p.amount_minor", TAG];
+const OTHER_SUM: [&str; 5] = [SAME, "in_progress", "pending", "p.amount_minor + 1", TAG];
+const OTHER_TAG: [&str; 5] = [SAME, "accepted", "succeeded", "p.amount_minor", "'something'"];
+const CLOSED: [&str; 5] = [SAME, "cancelled", "failed", "p.amount_minor", TAG];
 const ELSEWHERE: &str = "UPDATE inbox SET project_id = 'other' WHERE id = (SELECT max(id) FROM inbox)";
 
 pub const ABOUT_THE_REST: &[Lie] = &[

@@ -15,10 +15,32 @@ macro_rules! about {
     };
 }
 
-/// Where nobody was alarmed, so that nobody knows.
+/// Where nobody was ever alarmed about this, so that nobody knows: another anomaly explains nothing.
 macro_rules! nobody_knows {
-    () => {
-        " AND p.anomaly IS NULL AND NOT EXISTS (SELECT FROM anomalies a WHERE a.payout_id = p.id) "
+    ($of:literal) => {
+        concat!(
+            " AND (p.anomaly IS NULL OR p.anomaly <> ALL ('{",
+            $of,
+            "}'::text[])) AND NOT p.raised && '{",
+            $of,
+            "}'::text[] AND NOT EXISTS (SELECT FROM anomalies a
+                WHERE a.payout_id = p.id AND a.anomaly = ANY ('{",
+            $of,
+            "}'::text[])) "
+        )
+    };
+}
+
+/// The same for what can only be news of a payout that has ended: an alarm from before told of something else.
+macro_rules! nobody_knows_after_the_end {
+    ($of:literal) => {
+        concat!(
+            " AND NOT EXISTS (SELECT FROM anomalies a JOIN history h ON h.payout_id = a.payout_id
+                AND h.seq = a.seq WHERE a.payout_id = p.id AND h.from_state IN ('failed', 'cancelled')
+                AND a.anomaly = ANY ('{",
+            $of,
+            "}'::text[])) "
+        )
     };
 }
 
@@ -130,7 +152,7 @@ const CONFIRM_WITHOUT_PERMIT: &str = about!(
      WHERE NOT EXISTS (SELECT FROM permits m WHERE m.payout_id = p.id AND m.kind = 'confirm')
        AND (p.state IN ('confirming', 'confirm_unknown', 'settling')
          OR p.state IN ('succeeded', 'returned') ",
-    nobody_knows!(),
+    nobody_knows!("paid_without_permit,paid_after_final,old_session_paid"),
     ")"
 );
 
@@ -153,12 +175,14 @@ const DESTINATION_ALTERED: &str = about!(
         || octet_length(p.destination_secret) || ':' || p.destination_secret, 'UTF8'))"
 );
 
+/// What was found wrong while the session was still open, and was answered with a cancel, is no word of money.
 const PAID_BUT_UNPAID_HERE: &str = about!(
     "SELECT p.id AS payout_id, p.project_id, NULL AS subject,
         format('Pike told that session %s was paid; the payout is %s', t.session_id, p.state) AS words",
     in_its_session!(),
     "WHERE t.paid_payouts > 0 AND p.state IN ('failed', 'cancelled')",
-    nobody_knows!(),
+    nobody_knows!("paid_after_final,old_session_paid,paid_without_permit"),
+    nobody_knows_after_the_end!("several_payouts,other_amount,other_metadata,contradiction"),
     taken_in!()
 );
 
@@ -168,7 +192,9 @@ const UNPAID_BUT_PAID_HERE: &str = about!(
             AS words",
     in_its_session!(),
     "WHERE t.newest = 'unpaid' AND t.paid_payouts = 0 AND p.state IN ('succeeded', 'returned')",
-    nobody_knows!(),
+    nobody_knows!(
+        "failed_after_paid,paid_after_final,old_session_paid,several_payouts,other_amount,other_metadata"
+    ),
     taken_in!()
 );
 
@@ -180,17 +206,18 @@ const OTHER_AMOUNT: &str = about!(
     in_its_session!(),
     "WHERE t.payouts > 0 AND t.newest <> 'unpaid'
        AND (t.amount_minor, t.currency) IS DISTINCT FROM (p.amount_minor, p.currency)",
-    nobody_knows!(),
+    nobody_knows!("other_amount,several_payouts,permit_altered"),
     taken_in!()
 );
 
+/// An attempt before that was paid after all is the payout's session again, with that attempt's number.
 const OTHER_METADATA: &str = about!(
     "SELECT p.id AS payout_id, p.project_id, NULL AS subject,
         format('session %s carries metadata of something else', t.session_id) AS words",
     in_its_session!(),
     "WHERE t.payouts > 0 AND t.newest <> 'unpaid'
        AND t.tag IS DISTINCT FROM 'payout_' || replace(p.id::text, '-', '') || '/' || p.attempt",
-    nobody_knows!(),
+    nobody_knows!("other_metadata,other_amount,several_payouts,old_session_paid"),
     taken_in!()
 );
 
@@ -203,7 +230,7 @@ const ENDED_AT_PIKE: &str = about!(
        AND ((t.newest IN ('paid', 'unpaid')
              AND p.state NOT IN ('retrying', 'succeeded', 'returned', 'failed', 'cancelled'))
          OR (t.newest = 'returned' AND p.state <> 'returned'))",
-    nobody_knows!()
+    nobody_knows!("several_payouts,other_amount,other_metadata,contradiction,old_session_paid")
 );
 
 /// The daily total is the sum of unreleased permits, so it is right if each permit counts as its payout does
@@ -220,7 +247,7 @@ const RECIPIENT_TOTAL: &str = about!(
      WHERE (m.project_id, m.customer_reference, m.currency, m.amount_minor)
             IS DISTINCT FROM (p.project_id, p.customer_reference, p.currency, p.amount_minor)
         OR ((m.released_at IS NULL) = (p.state IN ('retrying', 'failed', 'cancelled')) ",
-    nobody_knows!(),
+    nobody_knows!("paid_after_final,old_session_paid"),
     ")"
 );
 
@@ -269,3 +296,24 @@ const NO_DUE_TIME: &str = about!(
      FROM asked JOIN payouts p ON p.id = asked.id
      WHERE p.next_check_at IS NULL AND p.state NOT IN ('succeeded', 'returned', 'failed', 'cancelled')"
 );
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{domain::payout::Anomaly, store::encoding::Code};
+
+    /// A misspelt one would explain nothing, and each such payout would be found.
+    #[test]
+    fn what_explains_a_check_is_an_anomaly() {
+        let mut named = 0;
+        for (check, sql) in CHECKS {
+            for list in sql.split("'{").skip(1).filter_map(|rest| rest.split("}'::text[]").next()) {
+                for code in list.split(',') {
+                    assert!(Anomaly::from_code(code).is_some(), "{check:?}: {code}");
+                    named += 1;
+                }
+            }
+        }
+        assert!(named > 20);
+    }
+}
