@@ -159,6 +159,13 @@ pub enum Newest {
     Unreadable,
 }
 
+impl Newest {
+    /// Of two things told of the same instant, the later one here is taken: what is final outlasts what is
+    /// not, and money what is without.
+    pub const IN_ORDER: [Self; 7] =
+        [Self::Unreadable, Self::Working, Self::Ready, Self::Error, Self::Unpaid, Self::Paid, Self::Returned];
+}
+
 /// What one webhook told about its session, whatever we hold of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Told {

@@ -3,7 +3,7 @@
 
 use super::{StoreError, encoding::Code};
 use crate::domain::{
-    checking::Told,
+    checking::{Newest, Told},
     id::{PayoutId, ProjectId, SessionId},
 };
 use sqlx::PgConnection;
@@ -48,7 +48,8 @@ pub struct NewTold {
     pub received_at: OffsetDateTime,
 }
 
-/// Adds what was told; telling it again changes nothing.
+/// Adds what was told; telling it again changes nothing. Of two things told of one instant the further one
+/// is the newest, whichever came first.
 ///
 /// # Errors
 /// Database errors only.
@@ -68,7 +69,9 @@ pub async fn add(tx: &mut PgConnection, new: &[NewTold]) -> Result<(), StoreErro
                 ready = excluded.ready OR t.ready,
                 paid_payouts = greatest(excluded.paid_payouts, t.paid_payouts),
                 paid_minor = greatest(excluded.paid_minor, t.paid_minor),
-                newest = CASE WHEN excluded.newest_at >= t.newest_at THEN excluded.newest ELSE t.newest END,
+                newest = CASE WHEN (excluded.newest_at, array_position($15::text[], excluded.newest))
+                    >= (t.newest_at, array_position($15::text[], t.newest))
+                    THEN excluded.newest ELSE t.newest END,
                 newest_at = greatest(excluded.newest_at, t.newest_at),
                 inbox_id = greatest(excluded.inbox_id, t.inbox_id),
                 received_at = greatest(excluded.received_at, t.received_at)",
@@ -80,13 +83,14 @@ pub async fn add(tx: &mut PgConnection, new: &[NewTold]) -> Result<(), StoreErro
         .bind(i32::try_from(told.payouts).unwrap_or(i32::MAX))
         .bind(told.amount_minor)
         .bind(&told.currency)
-        .bind(told.newest == crate::domain::checking::Newest::Ready)
+        .bind(told.newest == Newest::Ready)
         .bind(i32::try_from(told.paid_payouts).unwrap_or(i32::MAX))
         .bind(told.paid_minor)
         .bind(told.newest.code())
         .bind(new.at)
         .bind(new.inbox_id)
         .bind(new.received_at)
+        .bind(Newest::IN_ORDER.map(|newest| newest.code()))
         .execute(&mut *tx)
         .await?;
     }

@@ -262,3 +262,52 @@ async fn one_looks_at_a_time() {
     end_turn(&mut tx, &second).await.unwrap();
     assert!(take_turn(&mut tx, now, lease).await.unwrap().is_none(), "not due yet");
 }
+
+/// Pike's clock is coarse and its webhooks come in any order: what is newest does not depend on that.
+#[tokio::test]
+async fn of_one_instant_the_further_fact_is_the_newest() {
+    use payoutd::{
+        domain::{
+            checking::{Newest, Told},
+            id::{ProjectId, SessionId},
+        },
+        store::told::{NewTold, add},
+    };
+    let db = crate::support::database::Database::new().await;
+    let mut tx = db.pool().begin().await.unwrap();
+    let at = time::OffsetDateTime::UNIX_EPOCH;
+    let told = |session: &str, newest| NewTold {
+        project: ProjectId("shop".to_owned()),
+        session: SessionId(session.to_owned()),
+        told: Told {
+            tag: None,
+            names: None,
+            payouts: 1,
+            amount_minor: Some(1),
+            currency: None,
+            newest,
+            paid_payouts: 0,
+            paid_minor: 0,
+        },
+        at,
+        inbox_id: 1,
+        received_at: at,
+    };
+    for (n, less) in Newest::IN_ORDER.into_iter().enumerate() {
+        for more in Newest::IN_ORDER.into_iter().skip(n + 1) {
+            for (session, order) in [("ps_up", [less, more]), ("ps_down", [more, less])] {
+                run(&mut tx, "DELETE FROM told_sessions").await;
+                add(&mut tx, &order.map(|newest| told(session, newest))).await.unwrap();
+                let newest: String =
+                    sqlx::query_scalar("SELECT newest FROM told_sessions").fetch_one(&mut *tx).await.unwrap();
+                assert_eq!(newest, payoutd::store::encoding::Code::code(&more), "{order:?}");
+            }
+        }
+    }
+    // A later one is newer, whatever it is.
+    let later = at + time::Duration::SECOND;
+    add(&mut tx, &[NewTold { at: later, ..told("ps_down", Newest::Error) }]).await.unwrap();
+    let newest: String =
+        sqlx::query_scalar("SELECT newest FROM told_sessions").fetch_one(&mut *tx).await.unwrap();
+    assert_eq!(newest, "error");
+}
