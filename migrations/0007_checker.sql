@@ -65,3 +65,6 @@ INSERT INTO checker DEFAULT VALUES;
 
 -- Which payouts have changed lately. At the right end of the index, so an update pays little for it.
 CREATE INDEX payouts_changed ON payouts (updated_at);
+
+-- Flagged payouts, for the figures: few, however many payouts there are.
+CREATE INDEX payouts_flagged ON payouts (anomaly) WHERE anomaly IS NOT NULL;

@@ -86,6 +86,22 @@ pub enum Alarm {
 }
 
 impl Anomaly {
+    pub const ALL: [Self; 13] = [
+        Self::OtherSession,
+        Self::SeveralPayouts,
+        Self::OtherAmount,
+        Self::OtherMetadata,
+        Self::PaidWithoutPermit,
+        Self::PaidAfterFinal,
+        Self::OldSessionPaid,
+        Self::FailedAfterPaid,
+        Self::Contradiction,
+        Self::PermitAltered,
+        Self::PermitOutdated,
+        Self::SessionUnknown,
+        Self::StatusUnknown,
+    ];
+
     #[must_use]
     pub fn alarm(self) -> Alarm {
         match self {

@@ -170,6 +170,7 @@ mod tests {
         assert!(EffectKind::ALL.iter().all(|kind| EffectKind::from_code(kind.code()) == Some(*kind)));
         assert!(Status::ALL.iter().all(|status| Status::from_code(status.code()) == Some(*status)));
         assert!(Check::ALL.iter().all(|check| Check::from_code(check.code()) == Some(*check)));
+        assert!(Anomaly::ALL.iter().all(|anomaly| Anomaly::from_code(anomaly.code()) == Some(*anomaly)));
         assert_eq!(Anomaly::from_code("no such thing"), None);
     }
 }

@@ -42,3 +42,28 @@ pub async fn backlog(db: &mut PgConnection) -> Result<Vec<Backlog>, StoreError> 
     .fetch_all(db)
     .await?)
 }
+
+/// How many payouts have an open flag, by each anomaly that was raised on them since it was last taken off.
+///
+/// # Errors
+/// Database errors only.
+pub async fn flagged(db: &mut PgConnection) -> Result<BTreeMap<String, i64>, StoreError> {
+    let rows: Vec<(String, i64)> = sqlx::query_as(
+        "SELECT flag, count(*) FROM payouts p CROSS JOIN LATERAL (
+            SELECT DISTINCT flag FROM unnest(p.raised || p.anomaly) AS flag) f
+         WHERE p.anomaly IS NOT NULL GROUP BY flag",
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(rows.into_iter().collect())
+}
+
+/// The switches of confirms: the scope, and whether it is off.
+///
+/// # Errors
+/// Database errors only.
+pub async fn confirms_off(db: &mut PgConnection) -> Result<BTreeMap<String, bool>, StoreError> {
+    let rows: Vec<(String, bool)> =
+        sqlx::query_as("SELECT scope, NOT confirms FROM switches").fetch_all(db).await?;
+    Ok(rows.into_iter().collect())
+}

@@ -6,22 +6,29 @@ use crate::{
     domain::{
         effect::EffectKind,
         event::{Event, Observation},
+        payout::Anomaly,
     },
     engine::{Cause, Engine, EngineError, Envelope, MAX_BATCH},
     store::{StoreError, encoding::Code, payouts, retry, stats},
 };
 use sqlx::PgPool;
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 #[derive(Clone)]
 pub struct Sweep {
     pool: PgPool,
     engine: Engine,
+    /// Scopes of switches that were exported before: one that is gone must not stay off on the page.
+    scopes: Arc<Mutex<BTreeSet<String>>>,
 }
 
 impl Sweep {
     #[must_use]
     pub fn new(pool: PgPool, engine: Engine) -> Self {
-        Self { pool, engine }
+        Self { pool, engine, scopes: Arc::default() }
     }
 
     /// [`Self::run_once`] for the loop: a round that was not full has seen all there is, and the next one
@@ -91,6 +98,29 @@ impl Sweep {
             metrics::gauge!("payoutd_unfinished_payouts", "state" => state).set(count);
             metrics::gauge!("payoutd_oldest_unfinished_seconds", "state" => state).set(oldest);
         }
+        self.export_alarms().await?;
         Ok(0)
+    }
+
+    /// The alarms that are open, from the database: whoever raised one may have died right after, before its
+    /// log and counters could tell.
+    async fn export_alarms(&self) -> Result<(), StoreError> {
+        let (flagged, off) = retry::bounded::<_, StoreError>(async {
+            let mut db = self.pool.acquire().await?;
+            Ok((stats::flagged(&mut db).await?, stats::confirms_off(&mut db).await?))
+        })
+        .await?;
+        for anomaly in Anomaly::ALL {
+            let count = flagged.get(anomaly.code()).copied().unwrap_or(0);
+            let count = f64::from(u32::try_from(count).unwrap_or(u32::MAX));
+            metrics::gauge!("payoutd_flagged", "anomaly" => anomaly.code()).set(count);
+        }
+        let mut scopes = self.scopes.lock().unwrap_or_else(PoisonError::into_inner);
+        scopes.extend(off.keys().cloned());
+        for scope in scopes.iter() {
+            let off = off.get(scope).copied().unwrap_or(false);
+            metrics::gauge!("payoutd_confirms_off", "scope" => scope.clone()).set(f64::from(u8::from(off)));
+        }
+        Ok(())
     }
 }

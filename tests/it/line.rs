@@ -98,3 +98,49 @@ async fn anomalies_outside_the_window_do_not_count() {
     assert_eq!(position(&world).await["confirms"], "on");
     assert_eq!(world.count("SELECT count(*) FROM anomalies WHERE counts").await, 2);
 }
+
+/// Whoever raised an alarm may have been killed before it could count or log it: the figures that are alarmed
+/// on are read from the database, as here from what no process of this test has done.
+#[tokio::test]
+async fn alarms_that_are_open_are_read_from_the_database() {
+    let world = World::open().await;
+    world.caller().run(&order("tok_success"), "succeeded").await;
+    let set = |sql: &'static str| {
+        let world = &world;
+        async move { sqlx::raw_sql(sql).execute(&world.pool).await.unwrap() }
+    };
+    let shown = |lines: &'static [&'static str]| {
+        let world = &world;
+        async move {
+            let page = world.admin("/metrics").await.1;
+            lines.iter().all(|line| page.lines().any(|shown| shown == *line)).then_some(())
+        }
+    };
+    const CALM: &[&str] = &[
+        "payoutd_flagged{anomaly=\"other_amount\"} 0",
+        "payoutd_flagged{anomaly=\"other_metadata\"} 0",
+        "payoutd_confirms_off{scope=\"*\"} 0",
+    ];
+    until("figures", || shown(CALM)).await;
+    set("UPDATE payouts SET anomaly = 'other_amount', raised = '{other_amount,other_metadata}';
+         INSERT INTO switches (scope, confirms, changed_by, reason) VALUES ('shop', false, 'test', 'test')")
+    .await;
+    const RAISED: &[&str] = &[
+        "payoutd_flagged{anomaly=\"other_amount\"} 1",
+        "payoutd_flagged{anomaly=\"other_metadata\"} 1",
+        "payoutd_confirms_off{scope=\"*\"} 0",
+        "payoutd_confirms_off{scope=\"shop\"} 1",
+    ];
+    until("the alarms", || shown(RAISED)).await;
+    set("UPDATE payouts SET raised = '{}'").await;
+    until("the second one to be gone", || {
+        shown(&[
+            "payoutd_flagged{anomaly=\"other_amount\"} 1",
+            "payoutd_flagged{anomaly=\"other_metadata\"} 0",
+        ])
+    })
+    .await;
+    set("UPDATE payouts SET anomaly = NULL; DELETE FROM switches WHERE scope = 'shop'").await;
+    until("the end of both", || shown(CALM)).await;
+    until("and of the switch", || shown(&["payoutd_confirms_off{scope=\"shop\"} 0"])).await;
+}
