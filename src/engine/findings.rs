@@ -6,26 +6,36 @@ use crate::{
     domain::checking::Finding,
     store::{
         encoding::Code,
-        findings::{self, Looked},
+        findings::{self, Looked, Turn},
         retry,
     },
 };
 
 impl Engine {
-    /// Keeps what was found, forgets what is gone, and stops the line where money may move wrongly.
+    /// Keeps what was found, forgets what is gone, and stops the line where money may move wrongly. Says
+    /// whether the turn was still the caller's: if not, nothing was kept.
     ///
     /// # Errors
     /// Database errors; nothing was kept.
-    pub async fn keep_findings(&self, found: &[Finding], looked: Looked<'_>) -> Result<(), EngineError> {
-        let (new, stopped) = retry::transient(|| async {
+    pub async fn keep_findings(
+        &self,
+        turn: &Turn,
+        found: &[Finding],
+        looked: Looked<'_>,
+    ) -> Result<bool, EngineError> {
+        let kept = retry::transient(|| async {
             let mut tx = self.core.pool.begin().await?;
+            if !findings::hold_turn(&mut tx, turn).await? {
+                return Ok(None);
+            }
             let new = findings::keep(&mut tx, found).await?;
             findings::forget(&mut tx, looked).await?;
             let stopped = line::stop_for(&mut tx, &new).await?;
             tx.commit().await?;
-            Ok((new, stopped))
+            Ok(Some((new, stopped)))
         })
         .await?;
+        let Some((new, stopped)) = kept else { return Ok(false) };
         for finding in new {
             let (check, project) = (finding.check.code(), &finding.project);
             let (payout, subject) = (finding.payout.map(|id| id.to_string()), &finding.subject);
@@ -37,6 +47,6 @@ impl Engine {
             .increment(1);
             tracing::error!(project = %finding.project, reason, "confirms were switched off by a finding");
         }
-        Ok(())
+        Ok(true)
     }
 }

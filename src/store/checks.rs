@@ -1,5 +1,5 @@
 //! The promises as questions to the database: each check is one query that returns what is not as promised.
-//! `of_payouts` asks about given payouts, by keys alone; `of_queues` about what waits, by small indexes.
+//! `of_payouts` asks about given payouts, by keys alone; `of_queue` about what waits, by small indexes.
 //! Nothing here changes a row, and nothing is concluded from a flag that payoutd has set itself, save that a
 //! person knows already.
 
@@ -18,7 +18,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 /// Findings of one check over the queues at most: what is behind more of them is one and the same.
-pub const MOST_OF_A_QUEUE: usize = 1000;
+pub const MOST_OF_A_QUEUE: i64 = 1000;
 
 #[derive(sqlx::FromRow)]
 struct Row {
@@ -58,23 +58,37 @@ pub async fn of_payouts(
     Ok(findings)
 }
 
-/// What has waited for longer than `patience`, and effects without their permits.
+/// The checks that [`of_queue`] makes.
+pub fn queues() -> impl Iterator<Item = Check> {
+    of_queues::CHECKS.iter().map(|(check, _)| *check)
+}
+
+/// One check of what waits: what has waited for longer than `patience`, or is wanted without its permit. At
+/// most [`MOST_OF_A_QUEUE`].
 ///
 /// # Errors
 /// Database errors only.
-pub async fn of_queues(db: &mut PgConnection, patience: Duration) -> Result<Vec<Finding>, StoreError> {
+pub async fn of_queue(
+    db: &mut PgConnection,
+    check: Check,
+    patience: Duration,
+) -> Result<Vec<Finding>, StoreError> {
     let mut findings = vec![];
-    for (check, sql) in of_queues::CHECKS {
-        let rows: Vec<Row> = sqlx::query_as(*sql).bind(patience.as_secs_f64()).fetch_all(&mut *db).await?;
+    for (check, sql) in of_queues::CHECKS.iter().filter(|(listed, _)| *listed == check) {
+        let rows: Vec<Row> = sqlx::query_as(*sql)
+            .bind(patience.as_secs_f64())
+            .bind(MOST_OF_A_QUEUE)
+            .fetch_all(&mut *db)
+            .await?;
         findings.extend(rows.into_iter().map(|row| row.into_finding(*check)));
     }
     Ok(findings)
 }
 
-/// The stored names of the checks that [`of_queues`] makes.
+/// The stored names of the checks that [`of_queue`] makes.
 #[must_use]
 pub fn names_of_queues() -> Vec<&'static str> {
-    of_queues::CHECKS.iter().map(|(check, _)| check.code()).collect()
+    queues().map(|check| check.code()).collect()
 }
 
 /// Payouts that have changed at `since` or later, first changed first.

@@ -42,6 +42,16 @@ pub async fn take_turn(
     .await?)
 }
 
+/// Whether the turn is still ours; if so it stays so until the transaction ends. Whoever woke up too late
+/// must not write.
+///
+/// # Errors
+/// Database errors only.
+pub async fn hold_turn(tx: &mut PgConnection, turn: &Turn) -> Result<bool, StoreError> {
+    let fence: i64 = sqlx::query_scalar("SELECT fence FROM checker FOR UPDATE").fetch_one(tx).await?;
+    Ok(fence == turn.fence)
+}
+
 /// Notes how far the turn has come and keeps it for another `lease`. Says whether it is still ours.
 ///
 /// # Errors

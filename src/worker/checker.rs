@@ -3,9 +3,13 @@
 //! with findings, and some more in turn, so that all come round. It changes no payout: what it finds goes to
 //! the engine, which keeps it and stops the line. Pike is not asked.
 
+mod everything;
+
+pub use everything::{everything, everything_within};
+
 use crate::{
     domain::{
-        checking::{Check, Finding, Told},
+        checking::{Check, Told},
         id::{PayoutId, ProjectId, SessionId},
     },
     engine::{Engine, EngineError},
@@ -14,7 +18,7 @@ use crate::{
         StoreError, checks,
         encoding::Code,
         findings::{self, Looked, Turn},
-        pool,
+        pool, retry,
         told::{self, Kept, NewTold},
     },
 };
@@ -74,25 +78,61 @@ impl Checker {
     /// # Errors
     /// As `round`.
     pub async fn run_once(&self) -> Result<bool, EngineError> {
-        let mut tx = self.pool.begin().await?;
-        let turn = findings::take_turn(&mut tx, self.settings.every, LEASE).await?;
-        tx.commit().await?;
+        let turn = retry::bounded::<_, StoreError>(async {
+            let mut tx = self.pool.begin().await?;
+            let turn = findings::take_turn(&mut tx, self.settings.every, LEASE).await?;
+            tx.commit().await?;
+            Ok(turn)
+        })
+        .await?;
         let Some(mut turn) = turn else { return Ok(false) };
-        let ours =
-            self.hear(&mut turn).await? && self.changed(&mut turn).await? && self.sweep(&mut turn).await?;
-        if !ours {
-            return Ok(false);
+        let mut failed = None;
+        // Known findings first, and one check of the queues by itself: what fails keeps nothing else from
+        // being looked at.
+        for part in parts() {
+            match self.look(part, &mut turn).await {
+                Ok(true) => {}
+                Ok(false) => return Ok(false),
+                // Nor will anything else be answered.
+                Err(EngineError::Store(error)) if matches!(*error, StoreError::Silent(_)) => {
+                    return Err(EngineError::Store(error));
+                }
+                Err(error) => {
+                    tracing::warn!(?part, %error, "a part of the checker's turn failed");
+                    failed = Some(error);
+                }
+            }
         }
-        let mut db = self.pool.acquire().await?;
-        let suspects = findings::suspects(&mut db, SUSPECTS).await?;
-        let found = checks::of_queues(&mut db, self.settings.patience).await?;
-        drop(db);
-        self.look_at_all(&suspects).await?;
-        self.engine.keep_findings(&found, Looked::Checks(&checks::names_of_queues())).await?;
-        let mut tx = self.pool.begin().await?;
-        findings::end_turn(&mut tx, &turn).await?;
-        tx.commit().await?;
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        retry::bounded::<_, StoreError>(async {
+            let mut tx = self.pool.begin().await?;
+            findings::end_turn(&mut tx, &turn).await?;
+            Ok(tx.commit().await?)
+        })
+        .await?;
         Ok(true)
+    }
+
+    /// Looks at a part of what there is. Says whether the turn is still ours.
+    async fn look(&self, part: Part, turn: &mut Turn) -> Result<bool, EngineError> {
+        match part {
+            Part::Suspects => self.suspects(turn).await,
+            Part::Webhooks => self.hear(turn).await,
+            Part::Changed => self.changed(turn).await,
+            Part::Sweep => self.sweep(turn).await,
+            Part::Queue(check) => self.queue(turn, check).await,
+        }
+    }
+
+    async fn suspects(&self, turn: &Turn) -> Result<bool, EngineError> {
+        let suspects = retry::bounded::<_, StoreError>(async {
+            let mut db = self.pool.acquire().await?;
+            findings::suspects(&mut db, SUSPECTS).await
+        })
+        .await?;
+        Ok(self.look_at_all(turn, &suspects).await? && self.keep(turn).await?)
     }
 
     /// Reads the webhooks that came since, and looks at the payouts that they concern before it goes on:
@@ -100,11 +140,21 @@ impl Checker {
     async fn hear(&self, turn: &mut Turn) -> Result<bool, EngineError> {
         let mut after = turn.inbox_after;
         for _ in 0..MOST_STEPS {
-            let mut tx = self.pool.begin().await?;
-            let heard = hear(&mut tx, after).await?;
-            tx.commit().await?;
+            let heard = retry::bounded::<_, StoreError>(async {
+                let mut tx = self.pool.begin().await?;
+                if !findings::hold_turn(&mut tx, turn).await? {
+                    return Ok(None);
+                }
+                let heard = hear(&mut tx, after).await?;
+                tx.commit().await?;
+                Ok(Some(heard))
+            })
+            .await?;
+            let Some(heard) = heard else { return Ok(false) };
             let Some(last) = heard.last else { break };
-            self.look_at_all(&heard.concerned).await?;
+            if !self.look_at_all(turn, &heard.concerned).await? {
+                return Ok(false);
+            }
             after = last;
             turn.inbox_after = turn.inbox_after.max(heard.settled);
             if !self.keep(turn).await? {
@@ -117,11 +167,15 @@ impl Checker {
     async fn changed(&self, turn: &mut Turn) -> Result<bool, EngineError> {
         let mut since = turn.changed_since;
         for _ in 0..MOST_STEPS {
-            let mut db = self.pool.acquire().await?;
-            let page = checks::changed(&mut db, since, PAGE).await?;
-            drop(db);
+            let page = retry::bounded::<_, StoreError>(async {
+                let mut db = self.pool.acquire().await?;
+                checks::changed(&mut db, since, PAGE).await
+            })
+            .await?;
             let ids: Vec<PayoutId> = page.iter().map(|(id, _)| *id).collect();
-            self.look_at_all(&ids).await?;
+            if !self.look_at_all(turn, &ids).await? {
+                return Ok(false);
+            }
             let full = i64::try_from(page.len()).is_ok_and(|count| count == PAGE);
             let last = page.last().map_or(since, |(_, at)| *at);
             // Many can have changed in one instant: more than a page of them come round with the sweep.
@@ -141,10 +195,14 @@ impl Checker {
     async fn sweep(&self, turn: &mut Turn) -> Result<bool, EngineError> {
         let mut left = self.settings.sweep;
         while left > 0 {
-            let mut db = self.pool.acquire().await?;
-            let page = checks::next(&mut db, turn.sweep_after.map(PayoutId), left.min(PAGE)).await?;
-            drop(db);
-            self.look_at_all(&page).await?;
+            let page = retry::bounded::<_, StoreError>(async {
+                let mut db = self.pool.acquire().await?;
+                checks::next(&mut db, turn.sweep_after.map(PayoutId), left.min(PAGE)).await
+            })
+            .await?;
+            if !self.look_at_all(turn, &page).await? {
+                return Ok(false);
+            }
             turn.sweep_after = page.last().map(|id| id.0);
             left -= PAGE;
             if !self.keep(turn).await? {
@@ -157,27 +215,52 @@ impl Checker {
         Ok(true)
     }
 
-    async fn keep(&self, turn: &Turn) -> Result<bool, EngineError> {
-        let mut tx = self.pool.begin().await?;
-        let ours = findings::keep_turn(&mut tx, turn, LEASE).await?;
-        tx.commit().await?;
-        Ok(ours)
+    async fn queue(&self, turn: &Turn, check: Check) -> Result<bool, EngineError> {
+        let found = retry::bounded::<_, StoreError>(async {
+            let mut db = self.pool.acquire().await?;
+            checks::of_queue(&mut db, check, self.settings.patience).await
+        })
+        .await?;
+        // If there may be more of them, none is gone for not being among these.
+        let full = i64::try_from(found.len()).is_ok_and(|count| count >= checks::MOST_OF_A_QUEUE);
+        let whole = [check.code()];
+        let looked = Looked::Checks(if full { &[] } else { &whole });
+        Ok(self.engine.keep_findings(turn, &found, looked).await? && self.keep(turn).await?)
     }
 
-    async fn look_at_all(&self, ids: &[PayoutId]) -> Result<(), EngineError> {
-        for page in ids.chunks(usize::try_from(PAGE).unwrap_or(usize::MAX)) {
+    async fn keep(&self, turn: &Turn) -> Result<bool, EngineError> {
+        let ours = retry::bounded::<_, StoreError>(async {
             let mut tx = self.pool.begin().await?;
-            pool::one_view(&mut tx).await?;
-            let found = checks::of_payouts(&mut tx, page, self.settings.patience).await?;
-            tx.rollback().await?;
-            self.engine.keep_findings(&found, Looked::Payouts(page)).await?;
+            let ours = findings::keep_turn(&mut tx, turn, LEASE).await?;
+            tx.commit().await?;
+            Ok(ours)
+        });
+        Ok(ours.await?)
+    }
+
+    async fn look_at_all(&self, turn: &Turn, ids: &[PayoutId]) -> Result<bool, EngineError> {
+        for page in ids.chunks(usize::try_from(PAGE).unwrap_or(usize::MAX)) {
+            let found = retry::bounded::<_, StoreError>(async {
+                let mut tx = self.pool.begin().await?;
+                pool::one_view(&mut tx).await?;
+                let found = checks::of_payouts(&mut tx, page, self.settings.patience).await?;
+                tx.rollback().await?;
+                Ok(found)
+            })
+            .await?;
+            if !self.engine.keep_findings(turn, &found, Looked::Payouts(page)).await? {
+                return Ok(false);
+            }
         }
-        Ok(())
+        Ok(true)
     }
 
     async fn export(&self) -> Result<(), EngineError> {
-        let mut db = self.pool.acquire().await?;
-        let figures = findings::figures(&mut db).await?;
+        let figures = retry::bounded::<_, StoreError>(async {
+            let mut db = self.pool.acquire().await?;
+            findings::figures(&mut db).await
+        })
+        .await?;
         for check in Check::ALL {
             let count = figures.open.get(check.code()).copied().unwrap_or(0);
             let count = f64::from(u32::try_from(count).unwrap_or(u32::MAX));
@@ -189,6 +272,21 @@ impl Checker {
         }
         Ok(())
     }
+}
+
+/// What a turn goes over.
+#[derive(Clone, Copy, Debug)]
+enum Part {
+    Suspects,
+    Webhooks,
+    Changed,
+    Sweep,
+    Queue(Check),
+}
+
+fn parts() -> impl Iterator<Item = Part> {
+    let payouts = [Part::Suspects, Part::Webhooks, Part::Changed, Part::Sweep];
+    payouts.into_iter().chain(checks::queues().map(Part::Queue))
 }
 
 /// What a step over the webhooks has heard.
@@ -225,91 +323,4 @@ fn read(webhook: &Kept) -> Option<NewTold> {
         }),
         Webhook::OtherType(_) | Webhook::Unreadable => None,
     }
-}
-
-/// Where somebody stands who looks at everything there is.
-#[derive(Clone, Copy)]
-enum Place {
-    Queues,
-    Payouts(Option<PayoutId>),
-    /// Payouts that Pike named and that are not here.
-    Strangers(Option<PayoutId>),
-}
-
-async fn step(
-    tx: &mut PgConnection,
-    place: Place,
-    patience: Duration,
-) -> Result<(Vec<Finding>, Option<Place>), StoreError> {
-    let (page, next): (_, fn(Option<PayoutId>) -> Place) = match place {
-        Place::Queues => {
-            return Ok((checks::of_queues(tx, patience).await?, Some(Place::Payouts(None))));
-        }
-        Place::Payouts(after) => (checks::next(tx, after, PAGE).await?, Place::Payouts),
-        Place::Strangers(after) => (told::strangers(tx, after, PAGE).await?, Place::Strangers),
-    };
-    let next = match (page.last(), place) {
-        (Some(last), _) => Some(next(Some(*last))),
-        (None, Place::Strangers(_)) => None,
-        (None, Place::Queues | Place::Payouts(_)) => Some(Place::Strangers(None)),
-    };
-    Ok((checks::of_payouts(tx, &page, patience).await?, next))
-}
-
-async fn without_accepted(
-    db: &mut PgConnection,
-    mut found: Vec<Finding>,
-) -> Result<Vec<Finding>, StoreError> {
-    let accepted = findings::accepted(db).await?;
-    found.retain(|finding| {
-        !accepted.iter().any(|(check, subject)| check == finding.check.code() && *subject == finding.subject)
-    });
-    Ok(found)
-}
-
-/// Looks at everything there is, from the first webhook to the last payout, in small steps; keeps nothing but
-/// what the webhooks told. What persons have accepted is left out.
-///
-/// # Errors
-/// Database errors only.
-pub async fn everything(pool: &PgPool, patience: Duration) -> Result<Vec<Finding>, StoreError> {
-    let mut after = 0;
-    loop {
-        let mut tx = pool.begin().await?;
-        let heard = hear(&mut tx, after).await?;
-        tx.commit().await?;
-        let Some(last) = heard.last else { break };
-        after = last;
-    }
-    let (mut found, mut place) = (vec![], Some(Place::Queues));
-    while let Some(at) = place {
-        let mut tx = pool.begin().await?;
-        pool::one_view(&mut tx).await?;
-        let (more, next) = step(&mut tx, at, patience).await?;
-        tx.rollback().await?;
-        found.extend(more);
-        place = next;
-    }
-    without_accepted(&mut *pool.acquire().await?, found).await
-}
-
-/// As [`everything`], within the caller's transaction: what it has changed is looked at as well.
-///
-/// # Errors
-/// Database errors only.
-pub async fn everything_within(
-    tx: &mut PgConnection,
-    patience: Duration,
-) -> Result<Vec<Finding>, StoreError> {
-    let mut after = 0;
-    while let Some(last) = hear(tx, after).await?.last {
-        after = last;
-    }
-    let (mut found, mut place) = (vec![], Some(Place::Queues));
-    while let Some(at) = place {
-        let (more, next) = step(tx, at, patience).await?;
-        found.extend(more);
-        place = next;
-    }
-    without_accepted(tx, found).await
 }

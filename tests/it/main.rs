@@ -30,4 +30,5 @@ mod relay;
 mod returns;
 mod rules;
 mod sink;
+mod turns;
 mod world;
