@@ -53,6 +53,7 @@ pub struct Config {
     pub rules: Rules,
     pub permit: Permit,
     pub attempts: Attempts,
+    pub approvals: Approvals,
     pub reconcile: Reconcile,
     pub stop_line: StopLine,
     pub checker: Checker,
@@ -206,6 +207,12 @@ pub struct Attempts {
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
+pub struct Approvals {
+    pub need_owner: bool,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Reconcile {
     pub only: bool,
     #[serde(with = "humantime_serde")]
@@ -289,6 +296,10 @@ impl Config {
                 paid_until: signed(self.polling.paid_until),
             },
             attempts: self.attempts(),
+            approvals: match self.approvals.need_owner {
+                true => policy::Approvals::ByOwner,
+                false => policy::Approvals::ByKey,
+            },
         }
     }
 }

@@ -183,6 +183,9 @@ enum KeysCommand {
         /// read, write, approve, operate
         #[arg(long, value_delimiter = ',', required = true)]
         scopes: Vec<String>,
+        /// Whose it is, a person or a team; no key of theirs approves what this one creates
+        #[arg(long)]
+        owner: Option<payoutd::domain::owner::Owner>,
         #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
         database_url: String,
     },
@@ -288,7 +291,7 @@ async fn run_keys(command: KeysCommand) -> Result<()> {
             keys::write_secret(&out, &keys::new_webhook_secret()?)?;
             println!("wrote {}", out.display());
         }
-        KeysCommand::Api { project, name, scopes, database_url } => {
+        KeysCommand::Api { project, name, scopes, owner, database_url } => {
             let unknown = |scope: &str| format!("{scope} is not a scope: read, write, approve or operate");
             let scopes = scopes
                 .iter()
@@ -296,7 +299,7 @@ async fn run_keys(command: KeysCommand) -> Result<()> {
                 .collect::<Result<BTreeSet<_>>>()?;
             let (key, secret) = auth::generate(&ProjectId(project), &name, &scopes);
             let mut tx = pool::connect(&database_url, 1).await?.begin().await?;
-            api_keys::insert(&mut tx, &key).await?;
+            api_keys::insert(&mut tx, &api_keys::ApiKey { owner, ..key }).await?;
             tx.commit().await?;
             println!("{}", secret.expose_secret());
             eprintln!("shown once: only its hash is stored");

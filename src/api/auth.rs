@@ -5,7 +5,7 @@
 use super::{ApiState, codes::Code, problem::Problem};
 use crate::{
     crash_point,
-    domain::id::ProjectId,
+    domain::{id::ProjectId, owner::Owner},
     store::{
         api_keys::{self, ApiKey},
         retry,
@@ -65,7 +65,7 @@ impl Scope {
     }
 }
 
-/// A new key: the row to store, and the text to show once and never again.
+/// A new key, nobody's yet: the row to store, and the text to show once and never again.
 ///
 /// # Panics
 /// When the operating system has no random bytes.
@@ -82,6 +82,7 @@ pub fn generate(project: &ProjectId, name: &str, scopes: &BTreeSet<Scope>) -> (A
         name: name.to_owned(),
         secret_hash: Sha256::digest(secret.as_bytes()).to_vec(),
         scopes: scopes.iter().map(|scope| scope.code().to_owned()).collect(),
+        owner: None,
     };
     (key, SecretString::from(format!("{PREFIX}{id}_{secret}")))
 }
@@ -98,6 +99,8 @@ pub struct Caller {
     pub key_id: String,
     pub project: ProjectId,
     pub scopes: BTreeSet<Scope>,
+    /// Who that is, if the key says.
+    pub owner: Option<Owner>,
 }
 
 /// Fails closed: a handler that was reached around the authentication has no caller.
@@ -193,7 +196,7 @@ fn verify(stored: Option<ApiKey>, secret: &str) -> Option<Caller> {
     let same = bool::from(hash.as_slice().ct_eq(expected));
     let key = stored.filter(|_| same)?;
     let scopes = key.scopes.iter().filter_map(|code| Scope::from_code(code)).collect();
-    Some(Caller { key_id: key.id, project: key.project, scopes })
+    Some(Caller { key_id: key.id, project: key.project, scopes, owner: key.owner })
 }
 
 #[cfg(test)]

@@ -34,8 +34,10 @@ codes! {
     Unauthenticated => "unauthenticated", UNAUTHORIZED, "A valid API key is needed";
     /// The key is good but lacks the scope that the route asks for (`required_scope`).
     MissingScope => "missing_scope", FORBIDDEN, "The API key lacks a scope";
-    /// The key that created a payout may not approve it.
-    OwnPayout => "own_payout", FORBIDDEN, "Another key must approve";
+    /// The key that created a payout may not approve it, nor may another one of its owner's.
+    OwnPayout => "own_payout", FORBIDDEN, "Somebody else must approve";
+    /// Whether creator and approver are two people is not known, and here it must be.
+    OwnerUnknown => "owner_unknown", FORBIDDEN, "The API key has no owner";
     /// There is nothing at this path.
     NoSuchRoute => "no_such_route", NOT_FOUND, "No such route";
     /// There is something at this path, but not for this method; `Allow` lists the methods.

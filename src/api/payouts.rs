@@ -17,10 +17,12 @@ use crate::{
         decide::Refusal,
         event::{Command, Event},
         id::PayoutId,
+        owner::{Party, People},
         payout::Order,
     },
     engine::{Applied, Cause, CreateRefusal, Created, EngineError, Envelope},
     store::{
+        api_keys,
         payouts::{self, NewPayout, Stored},
         retry,
     },
@@ -119,8 +121,19 @@ pub(super) async fn approve(
     body: Body,
 ) -> Result<Response, Problem> {
     body::nothing(&headers, body).await?;
-    let command = Command::Approve { by: caller.key_id.clone() };
+    let people = people(&state, &caller, id).await?;
+    let command = Command::Approve { by: caller.key_id.clone(), people };
     submit(&state, caller, id, command).await
+}
+
+/// Who is behind the caller's key and the one that created the payout. Neither is ever changed, so this may
+/// be asked before the engine locks anything; a payout that is not there is for the engine to say.
+async fn people(state: &ApiState, caller: &Caller, id: PayoutId) -> Result<People, Problem> {
+    let creator = retry::bounded(async {
+        let mut db = state.pool.acquire().await?;
+        api_keys::creators_owner(&mut db, &caller.project, id).await
+    });
+    Ok(People::behind(creator.await?.as_ref(), caller.owner.as_ref()))
 }
 
 pub(super) async fn reject(
@@ -248,8 +261,10 @@ fn of_refusal(refusal: Refusal) -> Problem {
         }
         Refusal::NotOnHold => Problem::new(Code::NotOnHold, "The payout does not wait for anybody's word."),
         Refusal::OwnPayout => {
-            Problem::new(Code::OwnPayout, "The key that created a payout may not approve it.")
+            let detail = "The key that created a payout may not approve it, nor may another of its owner's.";
+            Problem::new(Code::OwnPayout, detail)
         }
+        Refusal::OwnerUnknown(party) => Problem::new(Code::OwnerUnknown, ownerless(party)),
         Refusal::ConfirmsOff => {
             Problem::new(Code::ConfirmsOff, "Nothing can be approved while confirms are switched off.")
         }
@@ -260,6 +275,19 @@ fn of_refusal(refusal: Refusal) -> Problem {
         Refusal::RulesForbid(verdict) => {
             let detail = "The rules forbid this payout, approval or not.";
             Problem::new(Code::RulesForbid, detail).reasons(verdict.hits)
+        }
+    }
+}
+
+fn ownerless(party: Party) -> &'static str {
+    match party {
+        Party::Approver => {
+            "Nobody knows whose this key is. Approve with one that has an owner \
+             (`payoutd keys api … --owner`)."
+        }
+        Party::Creator => {
+            "Nobody knows whose the key is that created the payout. Reject the payout, and order it again \
+             with a key that has an owner (`payoutd keys api … --owner`)."
         }
     }
 }
@@ -328,6 +356,8 @@ mod tests {
             (Refusal::OutcomeUnknown, "outcome_unknown", 409),
             (Refusal::NotOnHold, "not_on_hold", 409),
             (Refusal::OwnPayout, "own_payout", 403),
+            (Refusal::OwnerUnknown(Party::Creator), "owner_unknown", 403),
+            (Refusal::OwnerUnknown(Party::Approver), "owner_unknown", 403),
             (Refusal::ConfirmsOff, "confirms_off", 409),
             (Refusal::Flagged, "flagged", 409),
             (Refusal::NotFlagged, "not_flagged", 409),

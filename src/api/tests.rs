@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     domain::{
-        policy::{Attempts, Mode, Policy, Polling, ResendStart, StopLine},
+        policy::{Approvals, Attempts, Mode, Policy, Polling, ResendStart, StopLine},
         rules::RuleSet,
     },
     engine::{Core, Wake},
@@ -44,6 +44,7 @@ fn state() -> ApiState {
             paid_until: time::Duration::days(30),
         },
         attempts: Attempts::OFF,
+        approvals: Approvals::ByKey,
     };
     let engine = Engine::start(Core {
         pool: pool.clone(),
@@ -62,6 +63,7 @@ fn known(scopes: &[Scope]) -> Router {
         key_id: "0123456789abcdef".into(),
         project: ProjectId("shop".into()),
         scopes: scopes.iter().copied().collect(),
+        owner: None,
     };
     routes::router().layer(Extension(caller)).layer(from_fn(observe::observe)).with_state(state())
 }

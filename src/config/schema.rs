@@ -191,6 +191,7 @@ pub(super) const SETTINGS: &[Key] = &[
     key("attempts", "max", Kind::Integer { least: 1, most: 5 }),
     key("attempts", "codes", Kind::Texts { form: forms::FAILURE_CODE, most: MOST_CODES }),
     key("attempts", "pause", between(secs(1), DAY)),
+    key("approvals", "need_owner", Kind::Flag),
     key("reconcile", "only", Kind::Flag),
     key("reconcile", "recent", between(secs(0), MONTH)),
     key("stop_line", "anomalies", Kind::Integer { least: 1, most: 1000 }),

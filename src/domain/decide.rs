@@ -14,9 +14,10 @@ use super::{
     effect::EffectKind,
     event::{Command, Event, Observation, Outcome},
     id::SessionId,
+    owner::{Party, People},
     payout::{Anomaly, PastAttempt, PastEnd, Payout},
     permit::{Permit, PermitKind, Unfit},
-    policy::Policy,
+    policy::{Approvals, Policy},
     provider::ProviderFacts,
     rules::{Inputs, RuleOutcome, RuleSet, Verdict},
     session::{SessionReport, Shows},
@@ -126,8 +127,10 @@ pub enum Refusal {
     /// Pike itself does not know the outcome.
     OutcomeUnknown,
     NotOnHold,
-    /// Whoever created a payout may not approve it.
+    /// Whoever created a payout may not approve it, with no key of theirs.
     OwnPayout,
+    /// Owners must be known, and this key has none.
+    OwnerUnknown(Party),
     /// Confirms are switched off.
     ConfirmsOff,
     /// An anomaly is open on the payout.

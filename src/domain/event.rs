@@ -1,7 +1,9 @@
 //! Everything that can happen to a payout. A command is a wish and may be refused; an observation is a fact
 //! and never is.
 
-use super::{effect::EffectKind, permit::Unfit, provider::ProviderError, session::SessionReport};
+use super::{
+    effect::EffectKind, owner::People, permit::Unfit, provider::ProviderError, session::SessionReport,
+};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
@@ -17,6 +19,8 @@ pub enum Command {
     },
     Approve {
         by: String,
+        /// Who is behind `by` and the key that created the payout, looked up by whoever asks.
+        people: People,
     },
     Reject {
         by: String,

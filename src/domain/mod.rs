@@ -8,6 +8,7 @@ pub mod effect;
 pub mod event;
 pub mod id;
 pub mod money;
+pub mod owner;
 pub mod payout;
 pub mod permit;
 pub mod policy;

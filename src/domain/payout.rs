@@ -34,7 +34,7 @@ pub struct Order {
     pub customer_reference: String,
     /// The caller's own id of this payout, unique within the project.
     pub reference: Option<String>,
-    /// The API key that created it: the same key may not approve it.
+    /// The API key that created it: neither it nor another one of its owner's may approve it.
     pub created_by: String,
 }
 

@@ -28,6 +28,16 @@ pub struct Policy {
     pub hold_margin: Duration,
     pub polling: Polling,
     pub attempts: Attempts,
+    pub approvals: Approvals,
+}
+
+/// What must be known before one key approves what another one created.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Approvals {
+    /// Where an owner is not known, two keys count as two people.
+    ByKey,
+    /// Both keys must have owners.
+    ByOwner,
 }
 
 /// Whether a payout that Pike closed unpaid may be tried again in a new session.

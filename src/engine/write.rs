@@ -331,7 +331,7 @@ fn actor(event: &Event) -> Option<String> {
     match event {
         Event::Command(
             Command::Cancel { by }
-            | Command::Approve { by }
+            | Command::Approve { by, .. }
             | Command::Reject { by }
             | Command::ClearFlag { by, .. },
         ) => Some(by.clone()),

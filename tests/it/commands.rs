@@ -177,6 +177,25 @@ async fn api_keys_are_made_shown_once_and_revoked() {
 }
 
 #[tokio::test]
+async fn an_api_key_may_have_an_owner_with_a_name() {
+    let world = World::open().await;
+    let make = |owner: &str| {
+        let url = world.db.url();
+        let key = ["keys", "api", "--project", "shop", "--name", "till", "--scopes", "read"];
+        payoutd(&[&key[..], &["--owner", owner, "--database-url", url]].concat())
+    };
+    let before = world.count("SELECT count(*) FROM api_keys").await;
+    let key = stdout(&make("  Anna Berg ")).trim().to_owned();
+    let mut db = world.pool.acquire().await.unwrap();
+    let stored = payoutd::store::api_keys::find(&mut db, key.split('_').nth(1).unwrap()).await;
+    assert_eq!(stored.unwrap().unwrap().owner.unwrap().name(), "Anna Berg");
+    for owner in ["", "  ", "Anna\nBerg"] {
+        assert!(failure(&make(owner)).contains("the name of a person or a team"), "{owner:?}");
+    }
+    assert_eq!(world.count("SELECT count(*) FROM api_keys").await, before + 1);
+}
+
+#[tokio::test]
 async fn health_asks_a_running_payoutd() {
     let mut world = World::open().await;
     let url = format!("http://{}/readyz", world.running().admin);

@@ -20,6 +20,7 @@ mod notifications;
 mod odd_answers;
 mod operations;
 mod outcomes;
+mod owners;
 mod pace;
 mod parked;
 mod permits;

@@ -13,7 +13,7 @@ use payoutd::domain::{
     money::Money,
     payout::{DestinationKind, Order, Payout},
     permit::{Permit, PermitKind},
-    policy::{Attempts, Policy, Polling, ResendStart},
+    policy::{Approvals, Attempts, Policy, Polling, ResendStart},
     provider::ProviderFacts,
     rules::{AmountLimits, RuleSet},
     session::{SessionReport, SessionStatus},
@@ -73,6 +73,7 @@ impl Terms {
                 paid_until: Duration::days(30),
             },
             attempts: Attempts::OFF,
+            approvals: Approvals::ByKey,
         };
         let limits = AmountLimits { min: 1, max: 1_000_000, hold_above: Some(500_000) };
         let rub = "RUB".parse().unwrap();

@@ -7,6 +7,7 @@ use payoutd::domain::{
     effect::EffectKind,
     event::{Command, Event, Observation, Outcome},
     id::SessionId,
+    owner::People,
     payout::{Anomaly, Payout},
     permit::{Permit, PermitKind, Unfit},
     rules::{Inputs, RuleOutcome, RuleSet},
@@ -25,7 +26,8 @@ pub fn decide(bug: Option<Bug>, payout: &Payout, event: &Event, world: &World<'_
     }
     if bug == Bug::OwnApproval && approval {
         let by = "somebody else".to_owned();
-        return decide::decide(payout, &Event::Command(Command::Approve { by }), world);
+        let approve = Command::Approve { by, people: People::Two };
+        return decide::decide(payout, &Event::Command(approve), world);
     }
     if let (Bug::AlteredIsStale, Event::Observed(Observation::Withheld(_))) = (bug, event) {
         return decide::decide(payout, &Event::Observed(Observation::Withheld(Unfit::Stale)), world);
@@ -256,7 +258,7 @@ fn unlooked(payout: &Payout, event: &Event, world: &World<'_>, step: &Step) -> O
 /// A confirm is permitted by the rules or a second person, about what Pike waits for, and by nobody else.
 fn unfounded(payout: &Payout, event: &Event, world: &World<'_>, step: &Step) -> Option<Broken> {
     let approved = match event {
-        Event::Command(Command::Approve { by }) if by == CREATOR => {
+        Event::Command(Command::Approve { by, .. }) if by == CREATOR => {
             return Some("a payout was approved by who created it");
         }
         Event::Command(Command::Approve { .. }) => true,

@@ -13,6 +13,7 @@ use payoutd::domain::{
     effect::EffectKind,
     event::{Command, Event, Observation, Outcome},
     id::SessionId,
+    owner::People,
     permit::PermitKind,
     provider::ProviderError,
     session::SessionReport,
@@ -340,7 +341,7 @@ impl<'a> Scene<'a> {
         let by = [CREATOR, "key-2"][self.rng.place(2).unwrap()].to_owned();
         let command = match self.rng.below(10) {
             0..2 => Command::Cancel { by },
-            2..9 => Command::Approve { by },
+            2..9 => Command::Approve { by, people: People::Two },
             _ => Command::Reject { by },
         };
         self.note("command", &command);

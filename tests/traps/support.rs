@@ -9,7 +9,7 @@ use payoutd::{
         id::{PayoutId, ProjectId, SessionId},
         money::Money,
         payout::{DestinationKind, Order, metadata_tag},
-        policy::{Attempts, Mode, Policy, Polling, ResendStart, StopLine},
+        policy::{Approvals, Attempts, Mode, Policy, Polling, ResendStart, StopLine},
         provider::ProviderFacts,
         rules::{AmountLimits, RuleSet},
         session::{PayoutReport, PayoutStatus, SessionReport, SessionStatus},
@@ -194,6 +194,7 @@ pub fn engine_on(pool: PgPool, rules: RuleSet) -> Engine {
             paid_until: time::Duration::days(30),
         },
         attempts: Attempts::OFF,
+        approvals: Approvals::ByKey,
     };
     Engine::start(Core {
         pool,

@@ -5,7 +5,7 @@ use super::*;
 pub(super) fn decide(payout: &Payout, command: &Command, world: &World<'_>) -> Decision {
     match command {
         Command::Cancel { .. } => cancel_wanted(payout, world),
-        Command::Approve { by } => approve(payout, by, world),
+        Command::Approve { by, people } => approve(payout, by, *people, world),
         Command::Reject { .. } => reject(payout, world),
         Command::ClearFlag { .. } => clear_flag(payout),
     }
@@ -44,15 +44,15 @@ fn cancel_wanted(payout: &Payout, world: &World<'_>) -> Decision {
 }
 
 /// The rules are asked again at approval: limits and switches may have changed since the hold began.
-fn approve(payout: &Payout, by: &str, world: &World<'_>) -> Decision {
+fn approve(payout: &Payout, by: &str, people: People, world: &World<'_>) -> Decision {
     let State::OnHold { session, until, .. } = &payout.state else {
         return Decision::Refuse(Refusal::NotOnHold);
     };
     if payout.anomaly.is_some() {
         return Decision::Refuse(Refusal::Flagged);
     }
-    if payout.order.created_by == by {
-        return Decision::Refuse(Refusal::OwnPayout);
+    if let Some(refusal) = not_by(payout, by, people, world) {
+        return Decision::Refuse(refusal);
     }
     if world.now >= *until {
         return Decision::Refuse(Refusal::NotOnHold);
@@ -66,6 +66,18 @@ fn approve(payout: &Payout, by: &str, world: &World<'_>) -> Decision {
         }
         RuleOutcome::Wait => Decision::Refuse(Refusal::ConfirmsOff),
         RuleOutcome::Cancel | RuleOutcome::Hold => Decision::Refuse(Refusal::RulesForbid(Box::new(verdict))),
+    }
+}
+
+/// Why this key is not the one to approve, if it is not.
+fn not_by(payout: &Payout, by: &str, people: People, world: &World<'_>) -> Option<Refusal> {
+    if payout.order.created_by == by {
+        return Some(Refusal::OwnPayout);
+    }
+    match (people, world.policy.approvals) {
+        (People::One, Approvals::ByKey | Approvals::ByOwner) => Some(Refusal::OwnPayout),
+        (People::Unknown(party), Approvals::ByOwner) => Some(Refusal::OwnerUnknown(party)),
+        (People::Unknown(_), Approvals::ByKey) | (People::Two, Approvals::ByKey | Approvals::ByOwner) => None,
     }
 }
 

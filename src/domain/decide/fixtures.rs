@@ -35,6 +35,7 @@ pub(in crate::domain) fn policy() -> Policy {
             paid_until: Duration::days(30),
         },
         attempts: Attempts::OFF,
+        approvals: Approvals::ByKey,
     }
 }
 

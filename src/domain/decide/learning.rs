@@ -95,6 +95,9 @@ fn the_rules_are_asked_about_what_waits_for_our_word() {
         ] {
             assert!(!needs_verdict(&payout, &event), "{event:?}");
         }
-        assert!(needs_verdict(&payout, &Event::Command(Command::Approve { by: "key-2".into() })));
+        assert!(needs_verdict(
+            &payout,
+            &Event::Command(Command::Approve { by: "key-2".into(), people: People::Two })
+        ));
     }
 }

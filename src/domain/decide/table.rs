@@ -16,7 +16,7 @@ fn events() -> Vec<(&'static str, Event)> {
     let reported = |report| Event::Observed(Observation::Reported(report));
     vec![
         ("command: cancel", Event::Command(Command::Cancel { by: "key-2".into() })),
-        ("command: approve", Event::Command(Command::Approve { by: "key-2".into() })),
+        ("command: approve", Event::Command(Command::Approve { by: "key-2".into(), people: People::Two })),
         ("command: reject", Event::Command(Command::Reject { by: "key-2".into() })),
         (
             "command: clear flag",

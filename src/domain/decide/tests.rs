@@ -143,7 +143,7 @@ fn a_hold_ends_before_pikes_window_does() {
     );
     let Decision::Move(step) = decide_at(&payout, &due, until) else { panic!() };
     assert!(matches!(step.to, State::Cancelling { cause: CancelCause::HoldExpired, .. }));
-    let late = Event::Command(Command::Approve { by: "key-2".into() });
+    let late = Event::Command(Command::Approve { by: "key-2".into(), people: People::Two });
     assert_eq!(decide_at(&payout, &late, until), Decision::Refuse(Refusal::NotOnHold));
 }
 
@@ -192,13 +192,39 @@ fn a_hold_counts_from_when_pike_began_to_wait() {
     assert_eq!(hold_until(None), from_now);
 }
 
-#[test]
-fn nobody_approves_their_own_payout() {
+/// The answer of a held payout of key-1 to an approval: nothing when it is granted.
+fn approval(by: &str, people: People, approvals: Approvals) -> Option<Refusal> {
     let until = EPOCH + Duration::hours(3);
     let payout = payout_in(State::OnHold { session: session(), until, cause: HoldCause::Approval });
-    let approve = |by: &str| at_once(&payout, &Event::Command(Command::Approve { by: by.into() }));
-    assert_eq!(approve("key-1"), Decision::Refuse(Refusal::OwnPayout));
-    assert!(matches!(approve("key-2"), Decision::Move(Step { to: State::Confirming { .. }, .. })));
+    let (policy, rules) = (Policy { approvals, ..policy() }, rules());
+    let approve = Event::Command(Command::Approve { by: by.into(), people });
+    match decide(&payout, &approve, &world(EPOCH, &policy, &rules)) {
+        Decision::Refuse(refusal) => Some(refusal),
+        Decision::Move(Step { to: State::Confirming { .. }, .. }) => None,
+        other @ (Decision::Move(_) | Decision::Flag(..) | Decision::Absorb(_) | Decision::Schedule(_)) => {
+            panic!("{other:?}")
+        }
+    }
+}
+
+#[test]
+fn nobody_approves_their_own_payout() {
+    for approvals in [Approvals::ByKey, Approvals::ByOwner] {
+        for people in [People::One, People::Two, People::Unknown(Party::Creator)] {
+            assert_eq!(approval("key-1", people, approvals), Some(Refusal::OwnPayout), "{people:?}");
+        }
+        assert_eq!(approval("key-2", People::One, approvals), Some(Refusal::OwnPayout), "{approvals:?}");
+        assert_eq!(approval("key-2", People::Two, approvals), None, "{approvals:?}");
+    }
+}
+
+#[test]
+fn two_keys_are_two_people_only_where_owners_need_not_be_known() {
+    for party in [Party::Creator, Party::Approver] {
+        let people = People::Unknown(party);
+        assert_eq!(approval("key-2", people, Approvals::ByKey), None);
+        assert_eq!(approval("key-2", people, Approvals::ByOwner), Some(Refusal::OwnerUnknown(party)));
+    }
 }
 
 #[test]
@@ -255,7 +281,7 @@ fn the_switch_holds_and_lets_go() {
     assert!(matches!(step.to, State::OnHold { cause: HoldCause::Switch, .. }) && step.permit.is_none());
     payout.state = step.to;
     assert_eq!(decide(&payout, &seen(awaits_confirm()), &off), Decision::Absorb(Reason::NothingNew));
-    let approve = Event::Command(Command::Approve { by: "key-2".into() });
+    let approve = Event::Command(Command::Approve { by: "key-2".into(), people: People::Two });
     assert_eq!(decide(&payout, &approve, &off), Decision::Refuse(Refusal::ConfirmsOff));
     let on = World { confirms_on: true, ..off };
     let Decision::Move(step) = decide(&payout, &seen(awaits_confirm()), &on) else { panic!() };

@@ -9,6 +9,7 @@ use payoutd::domain::{
     effect::EffectKind,
     event::{Command, Event, Observation, Outcome},
     id::SessionId,
+    owner::People,
     payout::Payout,
     permit::Unfit,
     provider::{ProviderError, ProviderFacts},
@@ -20,7 +21,9 @@ impl Desk {
         let by = |own: bool| if own { CREATOR } else { "key-2" }.to_owned();
         let observed = match ev {
             Ev::Cancel => return Event::Command(Command::Cancel { by: by(false) }),
-            Ev::Approve { own } => return Event::Command(Command::Approve { by: by(own) }),
+            Ev::Approve { own } => {
+                return Event::Command(Command::Approve { by: by(own), people: People::Two });
+            }
             Ev::Reject => return Event::Command(Command::Reject { by: by(false) }),
             Ev::ClearFlag => {
                 let reason = "seen".to_owned();
