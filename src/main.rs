@@ -274,7 +274,7 @@ async fn serve(path: &std::path::Path, reconcile_only: bool) -> Result<()> {
 
 async fn migrate(url: &str) -> Result<()> {
     let pool = pool::connect(url, 1).await?;
-    pool::MIGRATIONS.run(&pool).await.context("applying the migrations")?;
+    pool::migrate(&pool).await.context("applying the migrations")?;
     println!("the database is up to date");
     Ok(())
 }

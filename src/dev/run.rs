@@ -11,7 +11,7 @@ use crate::{
     app::{self, Running},
     config::Config,
     sandbox::{self, Project, Settings},
-    store::pool::{self, MIGRATIONS},
+    store::pool,
     telemetry::{self, LogFormat},
 };
 use anyhow::{Context, Result};
@@ -104,7 +104,7 @@ async fn prepare_database(cluster: &Cluster) -> Result<SecretString> {
     admin.close().await?;
     let url = cluster.url(DATABASE);
     let pool = pool::connect(&url, 1).await?;
-    MIGRATIONS.run(&pool).await.context("applying the migrations")?;
+    pool::migrate(&pool).await.context("applying the migrations")?;
     pool.close().await;
     Ok(SecretString::from(url))
 }

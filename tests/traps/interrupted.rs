@@ -20,7 +20,7 @@ use std::{sync::Arc, time::Duration};
 const REFUSED: &str = r#"{"status":"error","error":{"code":"internal_error","description":"d"}}"#;
 
 /// Who takes over, and the Pike it would call.
-async fn taker(database: &Database, engine: &Engine) -> (Effects, Peer) {
+pub async fn taker(database: &Database, engine: &Engine) -> (Effects, Peer) {
     let peer = Peer::start(|_| Conduct::Say(answer("500 Internal Server Error", REFUSED))).await;
     let settings = EffectSettings {
         lease: Duration::from_secs(60),
@@ -49,7 +49,7 @@ async fn claim_and_die(database: &Database, kind: EffectKind) {
     assert_eq!(claimed.iter().map(|effect| effect.kind).collect::<Vec<_>>(), [kind]);
 }
 
-async fn confirming(database: &Database, engine: &Engine) -> PayoutId {
+pub async fn confirming(database: &Database, engine: &Engine) -> PayoutId {
     let id = database.processing(engine, "user-1", 1).await[0];
     let claim = database.claim_webhooks(1).await[0];
     assert!(is_done(&engine.apply(vec![webhook(id, ready(id), claim)]).await[0]));

@@ -18,6 +18,7 @@ mod orphans;
 mod peer;
 mod poison;
 mod receiver;
+mod releases;
 mod retries;
 mod rude;
 mod schema;

@@ -67,6 +67,11 @@ pub struct Database {
 
 impl Database {
     pub async fn fresh() -> Self {
+        Self::at(i64::MAX).await
+    }
+
+    /// With the migrations up to this one.
+    pub async fn at(version: i64) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let admin = admin_url().await;
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
@@ -77,7 +82,7 @@ impl Database {
         let url = admin.replacen("/postgres?", &format!("/{name}?"), 1);
         assert_ne!(url, admin, "the address ends in the name of the database");
         let pool = pool::connect(&url, 8).await.unwrap();
-        MIGRATIONS.run(&pool).await.unwrap();
+        MIGRATIONS.run_to(version, &pool).await.unwrap();
         Self { url, pool }
     }
 
