@@ -19,7 +19,10 @@ pub use check::check;
 pub use problem::{ConfigProblems, Problem};
 pub use project::{NotifyTarget, Project, WebhookScheme};
 
-use crate::domain::policy::{self, Mode, Policy, ResendStart};
+use crate::domain::{
+    environment::Environment,
+    policy::{self, Mode, Policy, ResendStart},
+};
 use problem::Problems;
 use project::PrivateAddresses;
 use secrecy::{ExposeSecret, SecretString};
@@ -316,6 +319,13 @@ impl Config {
         let Attempts { max, codes, pause } = &self.attempts;
         let (most, unsure) = (*max, self.reconcile.only);
         policy::Attempts { most, codes: codes.clone(), pause: signed(*pause), unsure }
+    }
+
+    /// Where `pike.base_url` leads to.
+    #[must_use]
+    pub fn environment(&self) -> Environment {
+        let url = reqwest::Url::parse(&self.pike.base_url).ok();
+        url.and_then(|url| url.host_str().map(Environment::of_host)).unwrap_or(Environment::Elsewhere)
     }
 
     /// When anomalies stop a project's confirms.

@@ -1,6 +1,7 @@
 //! What must hold between two settings. Nothing is said about keys that are wrong in themselves.
 
 use super::{Config, problem::Problems};
+use crate::domain::environment::Environment;
 use std::time::Duration;
 
 /// How much longer than a call to Pike the lease on its effect must be: signing, and waiting for a database
@@ -37,6 +38,7 @@ pub(super) fn check(config: &Config, problems: &mut Problems) {
     holds(config, problems);
     attempts(config, problems);
     listeners(config, problems);
+    live(config, problems);
 }
 
 fn at_most(short: Named<'_>, long: Named<'_>, problems: &mut Problems) {
@@ -107,5 +109,18 @@ fn listeners(config: &Config, problems: &mut Problems) {
                 "an address of its own: three listeners",
             );
         }
+    }
+}
+
+/// Tests, load generators and crash points are debug builds. One that is aimed at the wrong address must not
+/// pay anybody.
+fn live(config: &Config, problems: &mut Problems) {
+    if cfg!(debug_assertions) && config.environment() == Environment::Live {
+        let allowed = "another address, or a release build: only that may move real money";
+        problems.push(
+            "pike.base_url",
+            "leads to Pike's live environment, and this is a debug build",
+            allowed,
+        );
     }
 }

@@ -5,6 +5,7 @@
 pub mod checking;
 pub mod decide;
 pub mod effect;
+pub mod environment;
 pub mod event;
 pub mod id;
 pub mod money;

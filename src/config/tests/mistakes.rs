@@ -32,6 +32,8 @@ pike.second_start_refused: is a text, not true or false without quotes; true or 
 pike.api_version: "v3" is not one of the words; "v2" or "v1"
 [pike] | base_url = "http://pike.example"
 pike.base_url: the value, not repeated here, does not fit; https://host or
+[pike] | base_url = "https://proxy.pikepayments.com"
+pike.base_url: leads to Pike's live environment, and this is a debug build; another address, or a release
 [api] | listen = 8080
 api.listen: is a whole number, not a text in quotes; an IP address and a port
 [api] | listen = "localhost:1"
