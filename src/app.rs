@@ -98,6 +98,7 @@ pub async fn start(config: Config) -> Result<Running> {
     let webhook_pool = pool::connect(url, WEBHOOK_CONNECTIONS).await.context("connecting to Postgres")?;
     let read_pool = pool::connect(url, READ_CONNECTIONS).await.context("connecting to Postgres")?;
     pool::check(&pool).await?;
+    pool::check_environment(&pool, config.environment()).await?;
     let (rule_set, rule_text) = config::rules::load(&config.rules.file)?;
     let mut tx = pool.begin().await?;
     rules::remember(&mut tx, &rule_set.version, &rule_text).await.context("storing the rule set")?;

@@ -4,6 +4,7 @@ use crate::domain::{
     checking::{Check, Newest},
     decide::Reason,
     effect::EffectKind,
+    environment::Environment,
     payout::{Anomaly, DestinationKind, PastEnd},
     permit::PermitKind,
     rules::RuleOutcome,
@@ -46,6 +47,8 @@ codes!(Status {
     Cancelled => "cancelled",
     Returned => "returned",
 });
+
+codes!(Environment { Live => "live", Demo => "demo", Elsewhere => "elsewhere" });
 
 codes!(HoldCause { Approval => "approval", Switch => "switch" });
 

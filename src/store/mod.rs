@@ -7,6 +7,7 @@ pub mod attempts;
 pub mod checks;
 pub mod effects;
 pub mod encoding;
+pub mod environment;
 mod error;
 pub mod findings;
 pub mod history;

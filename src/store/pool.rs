@@ -1,6 +1,7 @@
 //! The connection pool and what every connection must be like before money depends on it.
 
-use super::StoreError;
+use super::{StoreError, encoding::Code, environment};
+use crate::domain::environment::Environment;
 use sqlx::{
     AssertSqlSafe, Connection, Executor, PgConnection, PgPool,
     migrate::{MigrateError, Migrator},
@@ -152,6 +153,8 @@ pub enum NotFit {
     Setting { setting: &'static str, found: String, wanted: &'static str },
     #[error("the database is at migration {found}, this program needs {wanted}: run `payoutd migrate`")]
     Schema { found: i64, wanted: i64 },
+    #[error("this database has payouts of the environment {found}, and pike.base_url leads to {wanted}")]
+    Environment { found: String, wanted: &'static str },
 }
 
 /// Refuses a database that would lose acknowledged writes or lacks migrations. Newer migrations are fine:
@@ -171,6 +174,17 @@ pub async fn check(pool: &PgPool) -> Result<(), NotFit> {
         }
     }
     check_schema(pool).await
+}
+
+/// Refuses a database whose payouts belong to another of Pike's environments; an empty one is bound to this.
+///
+/// # Errors
+/// [`NotFit::Environment`] names both.
+pub async fn check_environment(pool: &PgPool, wanted: Environment) -> Result<(), NotFit> {
+    let mut tx = pool.begin().await.map_err(StoreError::from)?;
+    let other = environment::bind(&mut tx, wanted).await?;
+    tx.commit().await.map_err(StoreError::from)?;
+    other.map_or(Ok(()), |found| Err(NotFit::Environment { found, wanted: wanted.code() }))
 }
 
 /// Only the migrations part of [`check`].

@@ -1,7 +1,10 @@
 //! What every connection is like before money depends on it, whatever somebody set "for speed".
 
-use crate::support::Database;
-use payoutd::store::pool::{self, NotFit};
+use crate::support::{Database, order, rules};
+use payoutd::{
+    domain::environment::Environment,
+    store::pool::{self, NotFit},
+};
 use sqlx::PgPool;
 
 /// As an administrator may do: later connections no longer wait for the disk.
@@ -40,4 +43,20 @@ async fn a_database_that_may_lose_what_it_acknowledged_is_refused() {
     let refused = pool::check(&plain).await.unwrap_err();
     let NotFit::Setting { setting: "synchronous_commit", found, .. } = &refused else { panic!("{refused}") };
     assert_eq!(found, "off");
+}
+
+/// Rows, sessions and API keys of one of Pike's environments mean nothing in another.
+#[tokio::test]
+async fn a_database_with_payouts_belongs_to_one_environment() {
+    use Environment::{Demo, Elsewhere, Live};
+    let database = Database::fresh().await;
+    for tried in [Demo, Live, Live] {
+        pool::check_environment(&database.pool, tried).await.expect("it is empty");
+    }
+    database.engine(rules(None)).await.create(order("user-1")).await.unwrap();
+    for other in [Demo, Elsewhere] {
+        let refused = pool::check_environment(&database.pool, other).await.unwrap_err();
+        assert!(matches!(&refused, NotFit::Environment { found, .. } if found == "live"), "{refused}");
+    }
+    pool::check_environment(&database.pool, Live).await.expect("it is the one");
 }
