@@ -26,7 +26,7 @@ use crate::{
         effects::Effects,
         inbox::{Inbox, InboxSettings},
         notify::{Notifications, NotifySettings},
-        repeat,
+        pulse, repeat,
         sweep::Sweep,
     },
 };
@@ -334,6 +334,11 @@ impl Parts {
         workers.spawn(async move {
             repeat(every, Arc::default(), token, || checker.round()).await;
             "checker"
+        });
+        let token = stop.clone();
+        workers.spawn(async move {
+            pulse::run(token).await;
+            "pulse"
         });
         let (metrics, token) = (self.metrics.clone(), stop.clone());
         let effects = effects_for_figures;

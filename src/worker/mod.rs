@@ -10,6 +10,7 @@ pub mod inbox;
 pub mod notify;
 pub mod pace;
 mod paces;
+pub mod pulse;
 pub mod sweep;
 
 use std::{future::Future, sync::Arc, time::Duration};

@@ -23,6 +23,7 @@ async fn the_figures_are_there() {
         "payoutd_transitions_total{from=\"settling\",to=\"succeeded\"",
         "payoutd_effects_total{kind=\"confirm\",outcome=\"accepted\"}",
         "payoutd_effect_lag_seconds_bucket",
+        "payoutd_runtime_late_seconds_bucket",
         "payoutd_provider_seconds_bucket{call=\"session/start/payout\"",
         "payoutd_provider_calls_total",
         "payoutd_webhooks_total{project=\"shop\",verdict=\"stored\"}",
