@@ -181,6 +181,26 @@ mod tests {
         assert_eq!(verifier.verify(&headers(&[&good]), &body), Err(Forged));
     }
 
+    /// Signatures over [`BODY`] under one key, each made by its owner, all but the first not as the scheme
+    /// has it: what a reader that looks for a hash somewhere in the block would accept.
+    #[test]
+    fn what_only_nearly_is_pkcs1_is_forged() {
+        let mut blocks = include_str!("../../tests/vectors/pkcs1.txt").split("\n\n");
+        let key = blocks.next().unwrap().to_owned();
+        let verifier = Verifier::pike_rsa("X-PARTNER-SIGN", &[key]).unwrap();
+        let mut genuine = vec![];
+        let mut tried = 0;
+        for block in blocks {
+            let (what, signature) = block.split_once('\n').unwrap();
+            let signature = signature.replace('\n', "");
+            if verifier.verify(&headers(&[&signature]), BODY).is_ok() {
+                genuine.push(what);
+            }
+            tried += 1;
+        }
+        assert_eq!((genuine, tried), (vec!["genuine"], 30));
+    }
+
     #[test]
     fn a_gateway_signs_with_hmac() {
         let secret = [7; 32];
