@@ -128,6 +128,17 @@ async fn a_refused_connection_is_known_not_to_have_sent_anything() {
     assert_eq!(notify(&url, LONG).await, Err(SendFailed::NoAnswer));
 }
 
+/// No name has a part of 64 letters, so nobody needs to be asked.
+#[tokio::test]
+async fn a_name_that_leads_nowhere_is_known_not_to_have_sent_anything() {
+    let url = format!("http://{}.invalid", "a".repeat(64));
+    for kind in EffectKind::ALL {
+        let answer = pike(&url, LONG).call(&call(kind)).await.answer;
+        let Answer::NotSent(why) = &answer else { panic!("{kind:?}: {answer:?}") };
+        assert!(why.contains("lookup"), "not even looked up: {why}");
+    }
+}
+
 #[tokio::test]
 async fn only_a_whole_readable_answer_counts() {
     let cases = [

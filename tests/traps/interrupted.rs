@@ -4,8 +4,9 @@
 use crate::{
     egress::pike,
     peer::{Conduct, Peer, answer},
-    support::{Database, is_done, order, project, ready, rules, webhook},
+    support::{Database, is_done, order, project, ready, rules, until, webhook},
 };
+use futures_util::FutureExt;
 use payoutd::{
     domain::{effect::EffectKind, event::Command, event::Event, id::PayoutId, policy::Mode},
     engine::{Cause, Created, Engine, Envelope},
@@ -21,12 +22,22 @@ const REFUSED: &str = r#"{"status":"error","error":{"code":"internal_error","des
 
 /// Who takes over, and the Pike it would call.
 pub async fn taker(database: &Database, engine: &Engine) -> (Effects, Peer) {
-    let peer = Peer::start(|_| Conduct::Say(answer("500 Internal Server Error", REFUSED))).await;
+    let refuses = Conduct::Say(answer("500 Internal Server Error", REFUSED));
+    worker(database, engine, refuses, 8).await
+}
+
+async fn worker(
+    database: &Database,
+    engine: &Engine,
+    conduct: Conduct,
+    max_in_flight: usize,
+) -> (Effects, Peer) {
+    let peer = Peer::start(|_| conduct).await;
     let settings = EffectSettings {
         lease: Duration::from_secs(60),
         retry_first: Duration::from_secs(60),
         retry_longest: Duration::from_secs(60),
-        max_in_flight: 8,
+        max_in_flight,
         pace: PaceSettings {
             calls_per_second: 0,
             reads_per_second: 0,
@@ -97,4 +108,21 @@ async fn an_interrupted_create_is_repeated() {
     claim_and_die(&database, EffectKind::CreateSession).await;
     assert_eq!(worker.run_once().await.unwrap(), 1);
     assert_eq!(peer.heard(), 1, "it moves no money");
+}
+
+/// However much is due when everybody comes back, no more is claimed than can be under way.
+#[tokio::test]
+async fn no_more_is_claimed_than_there_are_slots() {
+    let database = Database::fresh().await;
+    let engine = database.engine(rules(None)).await;
+    for _ in 0..5 {
+        engine.create(order("user-1")).await.unwrap();
+    }
+    let never_ends = Conduct::Drip(b"HTTP/1.1 200 OK\r\nx: ".to_vec());
+    let (worker, peer) = worker(&database, &engine, never_ends, 2).await;
+    assert_eq!(worker.start_some().await.unwrap(), 2);
+    until("both calls are under way", async || peer.heard() == 2).await;
+    let more = worker.start_some();
+    assert!(std::pin::pin!(more).now_or_never().is_none(), "it waits for a slot");
+    assert_eq!(database.number("SELECT count(*) FROM effects WHERE lease_until IS NOT NULL").await, 2);
 }

@@ -1,7 +1,7 @@
 //! One event that cannot be written must not take the others of its batch with it.
 
 use crate::support::{Database, is_done, ready, rules, webhook};
-use payoutd::{domain::id::PayoutId, engine::EngineError};
+use payoutd::{domain::id::PayoutId, engine::EngineError, worker::sweep::Sweep};
 
 /// Applies a batch of five in which the middle one was poisoned by hand.
 async fn batch_with(poison: &'static str, constraint: &str) {
@@ -54,4 +54,21 @@ async fn a_permit_that_is_given_already_harms_no_other_event() {
                  SELECT id, 'cancel', '', 'by hand', now(), project_id, customer_reference, currency,
                      amount_minor FROM payouts WHERE id = $1";
     batch_with(given, "permits_pkey").await;
+}
+
+/// Nor does one that cannot even be read keep others from being looked at, or the sweeper busy.
+#[tokio::test]
+async fn a_due_payout_that_cannot_be_read_keeps_nobody_waiting() {
+    let database = Database::fresh().await;
+    let engine = database.engine(rules(None)).await;
+    let ids = database.processing(&engine, "user-1", 3).await;
+    let poison = "UPDATE payouts SET currency = 'QQQ' WHERE id = $1";
+    database.run(poison, ids[1]).await.unwrap();
+    sqlx::query("UPDATE payouts SET next_check_at = now()").execute(&database.pool).await.unwrap();
+    let sweep = Sweep::new(database.pool.clone(), engine);
+    assert_eq!(sweep.round().await.unwrap(), 0, "and the next round waits");
+    assert_eq!(database.number("SELECT count(*) FROM effects WHERE kind = 'read_status'").await, 2);
+    let due = "SELECT count(*) FROM payouts WHERE next_check_at <= now() AND currency = 'QQQ'";
+    assert_eq!(database.number(due).await, 1, "it is not forgotten");
+    assert!(sweep.round().await.is_err(), "with nobody else to look at, the loop pauses");
 }
