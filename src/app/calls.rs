@@ -58,6 +58,9 @@ fn pike(config: &Config) -> Result<Pike> {
     for (name, project) in &config.projects {
         let signer = Signer::from_pem(project.signing_key.expose_secret())
             .with_context(|| format!("projects.{name}.signing_key_file"))?;
+        let key = signer.key_id();
+        tracing::info!(project = name, key, "calls are signed with this key");
+        metrics::gauge!("payoutd_signing_key", "project" => name.clone(), "key" => key).set(1.0);
         let identity = PikeProject {
             pike_project: project.pike_project.clone(),
             submerchant: project.submerchant.clone(),

@@ -8,6 +8,7 @@ use aws_lc_rs::{
     signature::{KeyPair as _, RSA_PKCS1_SHA256},
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use sha2::{Digest, Sha256};
 use std::fmt;
 
 /// A parsed private key. Its `Debug` says nothing about it.
@@ -39,6 +40,12 @@ impl Signer {
             .sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), body, &mut signature)
             .map_err(|_| SigningFailed)?;
         Ok(STANDARD.encode(signature))
+    }
+
+    /// A short name of the key, the same wherever it is used: how its public half's SHA-256 begins.
+    #[must_use]
+    pub fn key_id(&self) -> String {
+        Sha256::digest(self.public_key()).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
     }
 
     /// The public half, DER (PKCS#1).

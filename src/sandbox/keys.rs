@@ -7,27 +7,32 @@ use aws_lc_rs::signature::{ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256, RSA_PKCS
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-/// A partner's public key.
+/// A partner's public keys: one, or two while the partner changes its key.
 #[derive(Debug)]
-pub struct PartnerKey(ParsedPublicKey);
+pub struct PartnerKey(Vec<ParsedPublicKey>);
 
 impl PartnerKey {
-    /// Reads SPKI or PKCS#1, PEM.
+    /// Reads SPKI or PKCS#1, PEM, one block after the other.
     ///
     /// # Errors
     /// A sentence for the operator.
     pub fn from_pem(text: &str) -> Result<Self, String> {
-        let pem = pem::parse(text).map_err(|error| error.to_string())?;
-        let key = ParsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, pem.contents())
-            .map_err(|error| format!("not an RSA public key: {error}"))?;
-        Ok(Self(key))
+        let blocks = pem::parse_many(text).map_err(|error| error.to_string())?;
+        if blocks.is_empty() {
+            return Err("not a PEM file".to_owned());
+        }
+        let key = |block: &pem::Pem| {
+            ParsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, block.contents())
+                .map_err(|error| format!("not an RSA public key: {error}"))
+        };
+        Ok(Self(blocks.iter().map(key).collect::<Result<_, _>>()?))
     }
 
     /// Whether `signature`, the header as it came, is this partner's for `body`.
     #[must_use]
     pub fn verifies(&self, body: &[u8], signature: &[u8]) -> bool {
         let Ok(signature) = STANDARD.decode(signature) else { return false };
-        self.0.verify_sig(body, &signature).is_ok()
+        self.0.iter().any(|key| key.verify_sig(body, &signature).is_ok())
     }
 }
 

@@ -29,6 +29,7 @@ mod receiver;
 mod reconcile;
 mod relay;
 mod returns;
+mod rotation;
 mod rules;
 mod sink;
 mod turns;

@@ -53,6 +53,8 @@ pub struct Setup {
     pub files: Vec<(&'static str, String)>,
     /// The file with Pike's key in `[projects.other]`.
     pub other_pike_key: &'static str,
+    /// Whose signatures Pike accepts.
+    pub partner_keys: String,
 }
 
 impl Setup {
@@ -104,6 +106,7 @@ impl Setup {
             secrets: vec![],
             files: vec![],
             other_pike_key: "pike.pub.pem",
+            partner_keys: keys::text("payoutd.pub.pem").to_owned(),
         }
     }
 
@@ -307,8 +310,7 @@ impl World {
 
 async fn start_sandbox(setup: &Setup, hooks: SocketAddr, stop: CancellationToken) -> SocketAddr {
     let project = |id: &str, path: &str| {
-        let key = keys::text("payoutd.pub.pem").to_owned();
-        let project = Project::new(id, key, format!("http://{hooks}/pike/{path}"));
+        let project = Project::new(id, setup.partner_keys.clone(), format!("http://{hooks}/pike/{path}"));
         Project { auto_confirm: setup.auto_confirm, ..project }
     };
     let projects = vec![project(PIKE_SHOP, "shop"), project(PIKE_OTHER, "other")];
