@@ -24,6 +24,7 @@ mod owners;
 mod pace;
 mod parked;
 mod permits;
+mod postgres;
 mod process;
 mod receiver;
 mod reconcile;
