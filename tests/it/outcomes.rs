@@ -141,6 +141,25 @@ async fn a_refused_start_fails_and_leaves_a_closed_session() {
     assert_story(&api, &payout).await;
 }
 
+/// A code that nobody has met, and one that may pass: neither says that the start had no effect.
+#[tokio::test]
+async fn a_refusal_that_is_on_no_list_is_looked_up_and_closed() {
+    let world = World::open().await;
+    let api = world.caller();
+    for code in ["sandbox_undocumented_code", "activity_count_exceeded"] {
+        let payout = api.run(&order(&format!("tok_refuse_{code}")), "failed").await;
+        assert_eq!(payout["error"]["code"], "start_unresolved", "{payout}");
+        let reasons = api.reasons(payout["id"].as_str().unwrap()).await;
+        assert!(reasons.iter().any(|reason| reason == "start_unknown"), "{code}: {reasons:?}");
+        let ledger = world.ledger().await;
+        let session = payout["provider"]["session_id"].clone();
+        let session = ledger.sessions().iter().find(|line| line["id"] == session).unwrap();
+        assert_eq!(session["status"], "cancelled", "closed unpaid before it is called failed");
+        assert_story(&api, &payout).await;
+    }
+    assert_eq!(world.pike.seen_on("session/start/payout").len(), 2, "one for each payout");
+}
+
 #[tokio::test]
 async fn a_session_error_is_unknown_until_pike_settles_it() {
     let world = World::open().await;
