@@ -2,6 +2,7 @@
 //! right and that the faults struck.
 
 use crate::{
+    fault::Call,
     oracle,
     scene::{Scene, Setup},
     seed,
@@ -12,6 +13,7 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 use std::time::Duration;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+use tokio_util::sync::CancellationToken;
 
 const PAYOUTS: u64 = 60;
 /// What a payout costs when nothing fails: create, start, and one of confirm and cancel. All that comes on
@@ -93,6 +95,76 @@ async fn a_pike_that_fails_half_the_time_is_not_flooded() {
     let fault = json!({ "fault": "error_before", "status": 503, "rate": 0.5 });
     let report = run("half failing", "2.0", json!({ "seed": 7, "fault": [fault] })).await;
     assert!(report["faults"]["error_before"].as_u64().unwrap() > PAYOUTS, "{}", report["faults"]);
+}
+
+/// Between two orders of a load that never changes.
+const ORDER_EVERY: Duration = Duration::from_millis(100);
+/// How long the load runs before Pike fails, and while it does.
+const SPELL: Duration = Duration::from_secs(6);
+/// A fifth of a minute, as all of these settings.
+const MINUTE: Duration = Duration::from_secs(12);
+
+/// The calls of the busiest second within `span`.
+async fn busiest_second(scene: &Scene, span: Duration) -> usize {
+    let calls = || -> usize {
+        Call::ALL.into_iter().filter(|call| *call != Call::Webhook).map(|call| scene.wire.through(call)).sum()
+    };
+    let (mut before, mut most) = (calls(), 0);
+    for _ in 0..span.as_secs() {
+        // A second is what is measured here, not something that is waited for.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let now = calls();
+        most = most.max(now - before);
+        before = now;
+    }
+    most
+}
+
+/// Under a steady load Pike fails altogether and is well again: what was held up follows.
+async fn comes_back(limit: &str) {
+    let setup = fifth(seed::seed("Pike back")).set("pike.calls_per_second", limit);
+    let scene = Scene::open(setup).await;
+    let (api, enough) = (scene.caller(), CancellationToken::new());
+    let until = enough.clone();
+    let load = tokio::spawn(async move {
+        let mut ids = vec![];
+        while !until.is_cancelled() {
+            ids.push(traffic::create(&api, &order("tok_success")).await);
+            tokio::time::sleep(ORDER_EVERY).await;
+        }
+        ids
+    });
+    let normal = busiest_second(&scene, SPELL).await;
+    let (http, url) = (http_client(), format!("http://{}/_sandbox/faults", scene.sandbox));
+    let fault = json!({ "fault": "error_before", "status": 500 }).to_string();
+    let request = http.post(&url).header("content-type", "application/json").body(fault);
+    assert!(request.send().await.unwrap().status().is_success());
+    let failing = busiest_second(&scene, SPELL).await;
+    assert!(http.delete(&url).send().await.unwrap().status().is_success());
+    let after = busiest_second(&scene, MINUTE).await;
+    enough.cancel();
+    let ids = load.await.unwrap();
+    oracle::settle(&scene).await;
+    let payouts = oracle::judge(&scene, &ids).await;
+    let paid = payouts.values().filter(|payout| payout["status"] == "succeeded").count();
+    let (_, report) = amplification(&scene).await;
+    assert!(report["faults"]["error_before"].as_u64().is_some_and(|struck| struck > 0), "{report}");
+    println!(
+        "retry amplification, Pike back, at most {limit} calls a second (0: no limit): {} orders, {paid} \
+         paid; calls in the busiest second: {normal} before, {failing} while it failed, {after} in the \
+         {MINUTE:?} after (wanted: at most twice what was before)",
+        ids.len()
+    );
+    scene.close().await;
+}
+
+/// Without a limit only the number of calls under way keeps Pike from being rushed; so a contract that names
+/// a rate belongs into the settings.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_held_up_follows_when_pike_is_back() {
+    for limit in ["0", "35"] {
+        comes_back(limit).await;
+    }
 }
 
 /// Without any webhook, what Pike is waiting for is found out by the next poll.
