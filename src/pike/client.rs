@@ -238,6 +238,11 @@ impl Pike {
                 Ok(None) => {
                     let outcome = outcome::read(call, http, &body);
                     let condition = outcome::condition(http, &outcome);
+                    if outcome::is_malformed(http, &outcome) {
+                        let name = method(call);
+                        metrics::counter!("payoutd_answers_malformed_total", "call" => name).increment(1);
+                        tracing::error!(call = name, "an answer does not have the documented shape");
+                    }
                     return Reply { answer: Answer::Came(outcome), condition };
                 }
                 Err(error) => return lost("answer_cut_off", cause(&error)),

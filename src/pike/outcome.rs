@@ -82,12 +82,21 @@ pub(super) fn read(call: EffectKind, http: u16, body: &[u8]) -> Outcome {
 
 /// What an answer with this status, which could be read so, says about Pike.
 pub(super) fn condition(http: u16, outcome: &Outcome) -> Condition {
-    let unreadable = |error: &ProviderError| UNREADABLE.contains(&error.code.as_str());
     match outcome {
         Outcome::Accepted(_) | Outcome::Declined(_) => Condition::Well,
-        Outcome::Unknown(error) if http >= 500 || http == 408 || unreadable(error) => Condition::Ill,
+        Outcome::Unknown(error) if http >= 500 || http == 408 || is_none(error) => Condition::Ill,
         Outcome::Unknown(_) => Condition::Well,
     }
+}
+
+/// Whether it came as a good answer and is none: Pike has changed what it says, or somebody else answers in
+/// its place. A gateway's own pages come with other statuses.
+pub(super) fn is_malformed(http: u16, outcome: &Outcome) -> bool {
+    (200..300).contains(&http) && matches!(outcome, Outcome::Unknown(error) if is_none(error))
+}
+
+fn is_none(error: &ProviderError) -> bool {
+    UNREADABLE.contains(&error.code.as_str())
 }
 
 /// A 429 or a 503 is no exception, with or without `Retry-After`. Pike documents neither, so nobody says that
@@ -153,7 +162,9 @@ mod tests {
             (502, String::new(), Condition::Ill),
         ] {
             for call in [StartPayout, Confirm] {
-                assert_eq!(condition(http, &read(call, http, body.as_bytes())), expected, "{http} {body}");
+                let outcome = read(call, http, body.as_bytes());
+                assert_eq!(condition(http, &outcome), expected, "{http} {body}");
+                assert_eq!(is_malformed(http, &outcome), body == "{}", "{http} {body}");
             }
         }
     }

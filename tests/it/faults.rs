@@ -198,6 +198,23 @@ async fn a_pike_that_cannot_be_reached_costs_only_time() {
     assert_paid(&world.ledger().await, &payout);
 }
 
+/// Good by its status, and no answer: it says nothing about the payout, and somebody has to know.
+#[tokio::test]
+async fn an_answer_in_a_strange_shape_is_unknown_and_raised() {
+    let world = World::open().await;
+    let api = world.caller();
+    for fault in ["html", "empty", "truncated"] {
+        world.fault(json!({ "fault": fault, "method": "session/confirm", "times": 1 })).await;
+        let payout = api.run(&order("tok_success"), "succeeded").await;
+        assert_paid(&world.ledger().await, &payout);
+        let reasons = api.reasons(payout["id"].as_str().unwrap()).await;
+        assert!(reasons.iter().any(|reason| reason == "confirm_unknown"), "{fault}: {reasons:?}");
+    }
+    let figure = "payoutd_answers_malformed_total{call=\"session/confirm\"} 3";
+    let (_, metrics) = world.admin("/metrics").await;
+    assert!(metrics.contains(figure), "{metrics}");
+}
+
 #[tokio::test]
 async fn a_wrong_amount_is_never_confirmed() {
     let world = World::open().await;
