@@ -45,6 +45,9 @@ pub struct PayoutReport {
     pub facts: ProviderFacts,
 }
 
+/// A status is a word or a few; something longer is no status.
+const MOST_WORD_CHARS: usize = 40;
+
 /// A session as Pike shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SessionReport {
@@ -95,6 +98,25 @@ impl SessionReport {
         let mut facts = self.payouts.first().map(|payout| payout.facts.clone()).unwrap_or_default();
         facts.error = facts.error.or_else(|| self.error.clone());
         facts
+    }
+
+    /// The statuses in it that we have not met, each only if it looks like one: no digits, not long.
+    #[must_use]
+    pub fn unknown_words(&self) -> Vec<&str> {
+        let mut words = vec![];
+        if let SessionStatus::Other(word) = &self.status {
+            words.push(word.as_str());
+        }
+        for payout in &self.payouts {
+            if let PayoutStatus::Other(word) = &payout.status {
+                words.push(word.as_str());
+            }
+        }
+        let is_one = |word: &&str| {
+            word.len() <= MOST_WORD_CHARS
+                && word.bytes().all(|byte| byte.is_ascii_alphabetic() || byte == b'_')
+        };
+        words.into_iter().filter(is_one).collect()
     }
 
     /// What this report says about `payout`.

@@ -4,6 +4,7 @@
 use super::{Core, write::Writes};
 use crate::{
     domain::{
+        decide::Reason,
         event::{Command, Event, Observation, Outcome},
         payout::{Anomaly, Payout},
         permit::Unfit,
@@ -61,6 +62,11 @@ impl Core {
                 // The line below has the rest.
                 let (payout, seq, anomaly) = (&line.payout, line.seq, line.anomaly);
                 tracing::error!(payout, seq, anomaly, "a payout contradicts what we hold");
+            }
+            if line.reason == Reason::Unreadable.code() {
+                metrics::counter!("payoutd_unknown_statuses_total", "from" => "webhook").increment(1);
+                let (payout, seq) = (&line.payout, line.seq);
+                tracing::error!(payout, seq, "Pike shows a payout in a status that we do not know");
             }
             tracing::info!(
                 payout = line.payout,
@@ -127,7 +133,11 @@ pub(super) fn detail(event: &Event, payout: &Payout, anomaly: Option<Anomaly>) -
         }
         Event::Observed(
             Observation::Reported(report) | Observation::Answered { outcome: Outcome::Accepted(report), .. },
-        ) => format!("Pike's session {}: {}", report.session, in_words(&report.shows(payout))),
+        ) => {
+            let words = report.unknown_words();
+            let words = if words.is_empty() { String::new() } else { format!(" ({})", words.join(", ")) };
+            format!("Pike's session {}: {}{words}", report.session, in_words(&report.shows(payout)))
+        }
         Event::Observed(Observation::Answered { outcome: Outcome::Declined(error), .. }) => {
             format!("Pike refused: {}", error.code)
         }

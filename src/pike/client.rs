@@ -11,6 +11,7 @@ use crate::{
     crash_point,
     domain::{
         effect::EffectKind,
+        event::Outcome,
         id::{ProjectId, SessionId},
         money::Money,
         payout::DestinationKind,
@@ -238,16 +239,28 @@ impl Pike {
                 Ok(None) => {
                     let outcome = outcome::read(call, http, &body);
                     let condition = outcome::condition(http, &outcome);
-                    if outcome::is_malformed(http, &outcome) {
-                        let name = method(call);
-                        metrics::counter!("payoutd_answers_malformed_total", "call" => name).increment(1);
-                        tracing::error!(call = name, "an answer does not have the documented shape");
-                    }
+                    raise(call, http, &outcome);
                     return Reply { answer: Answer::Came(outcome), condition };
                 }
                 Err(error) => return lost("answer_cut_off", cause(&error)),
             }
         }
+    }
+}
+
+/// Tells people about what no decision is made of: an answer that is none, a status that we have not met.
+fn raise(call: EffectKind, http: u16, outcome: &Outcome) {
+    let name = method(call);
+    if outcome::is_malformed(http, outcome) {
+        metrics::counter!("payoutd_answers_malformed_total", "call" => name).increment(1);
+        tracing::error!(call = name, "an answer does not have the documented shape");
+    }
+    if let Outcome::Accepted(report) = outcome
+        && let words = report.unknown_words()
+        && !words.is_empty()
+    {
+        metrics::counter!("payoutd_unknown_statuses_total", "from" => "answer").increment(1);
+        tracing::error!(call = name, session = %report.session, ?words, "statuses that we do not know");
     }
 }
 

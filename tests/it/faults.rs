@@ -215,6 +215,31 @@ async fn an_answer_in_a_strange_shape_is_unknown_and_raised() {
     assert!(metrics.contains(figure), "{metrics}");
 }
 
+/// It changes nothing, and somebody has to know.
+#[tokio::test]
+async fn a_status_that_nobody_has_met_is_kept_and_raised() {
+    let world = World::open().await;
+    let api = world.caller();
+    world.fault(json!({ "fault": "unknown_values", "method": "session/status", "times": 1 })).await;
+    let payout = api.run(&order("tok_no_webhooks"), "succeeded").await;
+    assert_paid(&world.ledger().await, &payout);
+    world.fault(json!({ "fault": "webhook_unknown_values", "times": 1 })).await;
+    let payout = api.run(&order("tok_success"), "succeeded").await;
+    assert_paid(&world.ledger().await, &payout);
+    let history = api.history(payout["id"].as_str().unwrap()).await;
+    let odd = history.iter().find(|entry| entry["reason"] == "unreadable").unwrap();
+    assert_eq!((&odd["decision"], &odd["from_state"]), (&json!("absorb"), &odd["to_state"]));
+    assert!(odd["detail"].as_str().unwrap().ends_with("(under_review, reviewing)"), "{odd}");
+    let (_, metrics) = world.admin("/metrics").await;
+    for from in ["answer", "webhook"] {
+        assert!(
+            metrics.contains(&format!("payoutd_unknown_statuses_total{{from=\"{from}\"}} 1")),
+            "{metrics}"
+        );
+    }
+    assert_story(&api, &payout).await;
+}
+
 #[tokio::test]
 async fn a_wrong_amount_is_never_confirmed() {
     let world = World::open().await;

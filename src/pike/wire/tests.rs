@@ -35,6 +35,10 @@ fn a_payment_list_is_not_a_list_of_payouts() {
 fn unknown_values_are_kept_and_unknown_types_named() {
     let odd = V1.replace("accepted", "pondering");
     assert_eq!(report(&odd).status, SessionStatus::Other("pondering".to_owned()));
+    assert_eq!(report(&odd).unknown_words(), ["pondering"]);
+    for no_word in ["4111111111111111", "Anna Petrova", &"a".repeat(41)] {
+        assert!(report(&V1.replace("accepted", no_word)).unknown_words().is_empty(), "{no_word}");
+    }
     assert_eq!(read_webhook(br#"{"type":"new_thing"}"#), Webhook::OtherType("new_thing".to_owned()));
     assert_eq!(
         report(&V1.replace("accepted", "canceled")).status,
