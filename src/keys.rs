@@ -9,6 +9,7 @@ use aws_lc_rs::{
     signature::{KeyPair as _, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256},
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use rustix::process::{Resource, Rlimit, setrlimit};
 use secrecy::{ExposeSecret, SecretString};
 use std::{
     fmt::Write as _,
@@ -67,6 +68,15 @@ pub enum KeyFault {
     OtherLabel,
     #[error("does not hold an RSA key of 2048 to 8192 bits")]
     NotRsa,
+}
+
+/// Has the system write no image of this process's memory, which holds keys, however it ends.
+///
+/// # Errors
+/// The system's.
+pub fn leave_no_core_file() -> io::Result<()> {
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    Ok(setrlimit(Resource::Core, none)?)
 }
 
 /// A fresh RSA pair as PEM text: PKCS#8 and SPKI.

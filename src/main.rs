@@ -255,6 +255,7 @@ fn log_filter() -> String {
 }
 
 async fn serve(path: &std::path::Path, reconcile_only: bool) -> Result<()> {
+    keys::leave_no_core_file().context("switching core files off")?;
     let mut config = Config::load(Some(path), &environment)?;
     config.reconcile.only |= reconcile_only;
     let format = match config.log.format {

@@ -4,12 +4,13 @@
 use crate::{
     TURN,
     evidence::Evidence,
-    load::{SwitchedOff, Voices, Wish, spread},
+    load::{CARD_NUMBER, SwitchedOff, Voices, Wish, spread},
     oracle::{self, Book, Promise},
     pace::SHORT,
     scene::{Scene, Staging},
     sink::Sink,
 };
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::json;
 use std::time::Duration;
 use time::OffsetDateTime;
@@ -111,7 +112,19 @@ async fn the_oracle_sees_what_is_wrong() {
 
 async fn logged_secrets_are_seen(scene: &Scene, book: &Book) {
     let token = book.told[0].order["destination"]["token"].as_str().unwrap();
-    sqlx::query("UPDATE notifications SET last_error = $1").bind(token).execute(&scene.pool).await.unwrap();
-    let (findings, _) = oracle::judge(scene, book).await;
-    assert!(findings.iter().any(|finding| finding.promise == Promise::NoSecretAnywhere), "{findings:?}");
+    let card = CARD_NUMBER;
+    let forms = [
+        token.to_owned(),
+        format!("card {} {} {} {}", &card[..4], &card[4..8], &card[8..12], &card[12..]),
+        STANDARD.encode(format!("card={card};")),
+        STANDARD.encode(format!("the card={card};")),
+        card.bytes().map(|byte| format!("%{byte:02X}")).collect(),
+    ];
+    for form in forms {
+        let leak = sqlx::query("UPDATE notifications SET last_error = $1").bind(&form);
+        leak.execute(&scene.pool).await.unwrap();
+        let (findings, _) = oracle::judge(scene, book).await;
+        let seen = findings.iter().any(|finding| finding.promise == Promise::NoSecretAnywhere);
+        assert!(seen, "{form}: {findings:?}");
+    }
 }

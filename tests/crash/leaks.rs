@@ -5,7 +5,7 @@ use crate::{
     load::CARD_NUMBER,
     oracle::{Finding, Promise},
     scene::Scene,
-    support::keys,
+    support::{hidden, keys},
 };
 
 /// What must be nowhere, with a word for it.
@@ -45,7 +45,7 @@ pub async fn look(scene: &Scene, findings: &mut Vec<Finding>) {
         places.push((format!("table {name}"), text.join("\n")));
     }
     for (place, text) in &places {
-        for (what, _) in secrets.iter().filter(|(_, secret)| text.contains(secret)) {
+        for (what, _) in secrets.iter().filter(|(_, secret)| hidden::is_in(text, secret)) {
             let text = format!("{what} is in {place}");
             findings.push(Finding { promise: Promise::NoSecretAnywhere, text });
         }

@@ -2,6 +2,7 @@
 
 use crate::{
     support::{
+        hidden,
         rest::{Api, order, order_of},
         until,
     },
@@ -95,13 +96,33 @@ async fn each_transition_is_one_line_and_no_line_tells_a_secret() {
     }
     let alarm = lines.iter().find(|line| line["level"] == "ERROR" && line["payout"] == id.as_str());
     assert_eq!(alarm.expect("an alarm for the wrong amount")["anomaly"], "other_amount");
-    let everything = format!("{lines:?}").to_lowercase();
+    let everything = format!("{lines:?}");
+    for secret in
+        ["tok_success_canary", "Canary Birdsong", "4111111111111111"].into_iter().chain(world.api_secrets())
+    {
+        assert!(!hidden::is_in(&everything, secret), "{secret} was logged");
+    }
+    let everything = everything.to_lowercase();
     let secrets = world.api_secrets().map(str::to_lowercase);
     let canaries = ["canary", "birdsong", "anna", "4111", "whsec_", "private key"].map(str::to_owned);
     for secret in canaries.into_iter().chain(secrets) {
         assert!(!everything.contains(&secret), "{secret} was logged");
     }
     assert!(everything.contains("payoutd has stopped"));
+}
+
+/// Its memory holds keys and tokens: whatever becomes of it, no image of that is written.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn it_leaves_no_core_file() {
+    let mut world = World::open().await;
+    world.stop().await;
+    let served = Served::start(&world).await;
+    let limits = format!("/proc/{}/limits", served.process.id().unwrap());
+    let limits = std::fs::read_to_string(limits).unwrap();
+    let core = limits.lines().find_map(|line| line.strip_prefix("Max core file size")).unwrap();
+    assert_eq!(core.split_whitespace().collect::<Vec<_>>(), ["0", "0", "bytes"], "now and for ever");
+    served.stop().await;
 }
 
 #[tokio::test]

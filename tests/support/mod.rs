@@ -4,6 +4,7 @@
 #![allow(dead_code, reason = "each test program uses its part")]
 
 pub mod database;
+pub mod hidden;
 pub mod keys;
 pub mod ledger;
 pub mod rest;
