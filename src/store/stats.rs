@@ -67,3 +67,32 @@ pub async fn confirms_off(db: &mut PgConnection) -> Result<BTreeMap<String, bool
         sqlx::query_as("SELECT scope, NOT confirms FROM switches").fetch_all(db).await?;
     Ok(rows.into_iter().collect())
 }
+
+/// What keeps old versions of rows from being cleaned up, and how many there are.
+#[derive(Clone, Debug)]
+pub struct Upkeep {
+    pub oldest_transaction_seconds: f64,
+    /// Dead rows of the tables in which rows die all the time.
+    pub dead_rows: Vec<(String, i64)>,
+}
+
+/// How old the oldest transaction in this database is, as far as we may know, and the dead rows of the
+/// queues.
+///
+/// # Errors
+/// Database errors only.
+pub async fn upkeep(db: &mut PgConnection) -> Result<Upkeep, StoreError> {
+    let oldest_transaction_seconds = sqlx::query_scalar(
+        "SELECT coalesce(max(extract(epoch FROM clock_timestamp() - xact_start)), 0)::float8
+         FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()",
+    )
+    .fetch_one(&mut *db)
+    .await?;
+    let dead_rows = sqlx::query_as(
+        "SELECT relname::text, n_dead_tup FROM pg_stat_user_tables
+         WHERE relname IN ('effects', 'inbox', 'notifications', 'payouts') ORDER BY relname",
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(Upkeep { oldest_transaction_seconds, dead_rows })
+}

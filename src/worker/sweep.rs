@@ -81,6 +81,7 @@ impl Sweep {
     pub async fn export_backlog(&self) -> Result<usize, StoreError> {
         let (backlog, waiting, parked) = retry::bounded::<_, StoreError>(async {
             let mut db = self.pool.acquire().await?;
+            export_upkeep(&stats::upkeep(&mut db).await?);
             let backlog = stats::backlog(&mut db).await?;
             Ok((backlog, stats::effects(&mut db).await?, stats::parked(&mut db).await?))
         })
@@ -122,5 +123,13 @@ impl Sweep {
             metrics::gauge!("payoutd_confirms_off", "scope" => scope.clone()).set(f64::from(u8::from(off)));
         }
         Ok(())
+    }
+}
+
+fn export_upkeep(upkeep: &stats::Upkeep) {
+    metrics::gauge!("payoutd_oldest_transaction_seconds").set(upkeep.oldest_transaction_seconds);
+    for (table, dead) in &upkeep.dead_rows {
+        let dead = f64::from(u32::try_from(*dead).unwrap_or(u32::MAX));
+        metrics::gauge!("payoutd_dead_rows", "table" => table.clone()).set(dead);
     }
 }

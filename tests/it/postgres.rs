@@ -54,6 +54,26 @@ async fn without_writes_nothing_is_acknowledged_and_nothing_is_called() {
     assert_eq!(world.count("SELECT count(*) FROM payouts").await, 1);
 }
 
+/// Whoever forgets a transaction keeps dead rows from being cleaned up.
+#[tokio::test]
+async fn a_forgotten_transaction_and_dead_rows_show() {
+    let world = World::open().await;
+    world.caller().run(&order("tok_success"), "succeeded").await;
+    let mut forgotten = world.pool.begin().await.unwrap();
+    sqlx::query("SELECT 1").execute(&mut *forgotten).await.unwrap();
+    let figure = |text: &str, name: &str| -> Option<f64> {
+        text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
+    };
+    let shown = || async {
+        let (_, text) = world.admin("/metrics").await;
+        let oldest = figure(&text, "payoutd_oldest_transaction_seconds ")?;
+        let dead = figure(&text, "payoutd_dead_rows{table=\"effects\"} ")?;
+        (oldest > 1.0 && dead > 0.0).then_some(())
+    };
+    until("the figures", shown).await;
+    forgotten.rollback().await.unwrap();
+}
+
 /// Two connections, and both are in the middle of something that takes long.
 #[tokio::test]
 async fn while_every_connection_is_taken_webhooks_are_kept() {
