@@ -299,9 +299,10 @@ impl Config {
                 paid_until: signed(self.polling.paid_until),
             },
             attempts: self.attempts(),
-            approvals: match self.approvals.need_owner {
-                true => policy::Approvals::ByOwner,
-                false => policy::Approvals::ByKey,
+            approvals: if self.approvals.need_owner {
+                policy::Approvals::ByOwner
+            } else {
+                policy::Approvals::ByKey
             },
         }
     }
@@ -314,7 +315,7 @@ impl Config {
         if self.reconcile.only { Mode::ReconcileOnly } else { Mode::Everything }
     }
 
-    /// Begun by nobody while payoutd only looks: the database may have forgotten an attempt.
+    /// Begun by nobody while payoutd only looks.
     fn attempts(&self) -> policy::Attempts {
         let Attempts { max, codes, pause } = &self.attempts;
         let (most, unsure) = (*max, self.reconcile.only);

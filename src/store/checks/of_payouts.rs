@@ -31,7 +31,8 @@ macro_rules! nobody_knows {
     };
 }
 
-/// The same for what can only be news of a payout that has ended: an alarm from before told of something else.
+/// The same for what can only be news of a payout that has ended: an alarm from before told of something
+/// else.
 macro_rules! nobody_knows_after_the_end {
     ($of:literal) => {
         concat!(
@@ -175,7 +176,8 @@ const DESTINATION_ALTERED: &str = about!(
         || octet_length(p.destination_secret) || ':' || p.destination_secret, 'UTF8'))"
 );
 
-/// What was found wrong while the session was still open, and was answered with a cancel, is no word of money.
+/// What was found wrong while the session was still open, and was answered with a cancel, is no word of
+/// money.
 const PAID_BUT_UNPAID_HERE: &str = about!(
     "SELECT p.id AS payout_id, p.project_id, NULL AS subject,
         format('Pike told that session %s was paid; the payout is %s', t.session_id, p.state) AS words",

@@ -1,5 +1,5 @@
-//! Looking at everything there is at once, for the command `payoutd check` and for tests: the same webhooks and
-//! the same checks as in the turns of the worker, from the first to the last. Throws no switch.
+//! Looking at everything there is at once, for the command `payoutd check` and for tests: the same webhooks
+//! and the same checks as in the turns of the worker, from the first to the last. Throws no switch.
 
 use super::{PAGE, hear};
 use crate::{
