@@ -115,7 +115,7 @@ async fn a_frozen_one_keeps_nothing() {
     let open = "SELECT count(*) FROM findings WHERE gone_at IS NULL";
     let thrown = "SELECT count(*) FROM switch_changes";
     assert_eq!((world.count(open).await, world.count(thrown).await), (0, 0));
-    assert!(!hold_turn(&mut *world.pool.acquire().await.unwrap(), &first).await.unwrap());
+    assert!(!hold_turn(&mut world.pool.acquire().await.unwrap(), &first).await.unwrap());
     for found in [&found, &worse] {
         assert!(engine.keep_findings(&second, found, Looked::Checks(&[])).await.unwrap());
     }
