@@ -11,6 +11,7 @@ mod claims;
 mod create;
 mod deliveries;
 mod egress;
+mod flags;
 mod inside;
 mod interrupted;
 mod old_reads;

@@ -13,6 +13,7 @@ use crate::{
     store::{StoreError, encoding::Code},
 };
 use serde::Serialize;
+use std::collections::BTreeSet;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use uuid::Uuid;
 
@@ -256,7 +257,9 @@ impl PayoutRow {
             Some(code) => Some(Anomaly::from_code(code).ok_or_else(|| bad("anomaly"))?),
         };
         let raised = self.raised.iter().map(|code| Anomaly::from_code(code));
-        let raised = raised.collect::<Option<_>>().ok_or_else(|| bad("raised"))?;
+        let raised: BTreeSet<Anomaly> = raised.collect::<Option<_>>().ok_or_else(|| bad("raised"))?;
+        // The release before takes a flag off without knowing what else was raised.
+        let raised = if anomaly.is_some() { raised } else { BTreeSet::new() };
         let facts = ProviderFacts {
             payout_id: self.provider_payout_id,
             card: CardFacts {
