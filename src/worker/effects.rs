@@ -14,7 +14,7 @@ use crate::{
         event::{Event, Observation, Outcome},
         id::ProjectId,
         policy::Mode,
-        provider::ProviderError,
+        provider::{ProviderError, denies_session},
     },
     engine::{Applied, Cause, Engine, Envelope},
     pike::{Answer, Call, Condition, Pike, Reply},
@@ -179,8 +179,11 @@ impl Effects {
             (Answer::Came(Outcome::Unknown(error)), Condition::Ill) if kind.repeatable() => {
                 self.give_back(&effect, &error.code).await;
             }
-            // Most final payouts are on no schedule: this read is the one that they get.
-            (Answer::Came(Outcome::Unknown(error)), _) if self.settings.mode == Mode::ReconcileOnly => {
+            // Most final payouts are on no schedule: this read is the one that they get. That Pike does not
+            // know the session is what it tells, however often it is asked.
+            (Answer::Came(Outcome::Unknown(error)), _)
+                if self.settings.mode == Mode::ReconcileOnly && !denies_session(&error.code) =>
+            {
                 self.give_back(&effect, &error.code).await;
             }
             (Answer::Came(outcome), _) => self.record(&effect, outcome).await,

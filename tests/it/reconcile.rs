@@ -120,3 +120,29 @@ async fn what_became_final_long_ago_is_left_alone() {
     until("all reads", || async { (world.count(none).await == 0).then_some(()) }).await;
     assert_eq!((asked(&old), asked(&new)), (0, 1));
 }
+
+/// What Pike says of a session that it does not know will not change by asking again.
+#[tokio::test]
+async fn a_session_that_pike_denies_is_asked_about_once() {
+    let mut world = World::open().await;
+    let api = world.caller();
+    let paid = api.run(&order("tok_success"), "succeeded").await;
+    let held = api.create(&order_of("tok_success", 600_000)).await;
+    api.wait_status(&held, "on_hold").await;
+    world.stop().await;
+    let renamed =
+        "UPDATE payouts SET session_id = 'ps_nobody_' || version, since = since - interval '1 hour'";
+    assert_eq!(run(&world, renamed).await, 2);
+    let before = world.pike.seen().len();
+    world.settings("reconcile.only", "true");
+    world.start().await;
+    let flagged = || async { anomaly(&world, &held).await };
+    assert_eq!(until("the flag", flagged).await, "session_unknown");
+    let session = world.caller().payout(paid["id"].as_str().unwrap()).await["provider"]["session_id"].clone();
+    let read = "SELECT count(*) FROM effects e JOIN payouts p ON p.id = e.payout_id
+        WHERE p.state = 'succeeded'";
+    until("the read of the paid one", || async { (world.count(read).await == 0).then_some(()) }).await;
+    let seen = world.pike.seen()[before..].to_vec();
+    let asked = |seen: &[u8]| String::from_utf8_lossy(seen).contains(session.as_str().unwrap());
+    assert_eq!(seen.iter().filter(|seen| asked(&seen.body)).count(), 1);
+}
