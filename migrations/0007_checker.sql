@@ -62,9 +62,3 @@ CREATE TABLE checker (
     CONSTRAINT checker_one_row CHECK (one_row)
 );
 INSERT INTO checker DEFAULT VALUES;
-
--- Which payouts have changed lately. At the right end of the index, so an update pays little for it.
-CREATE INDEX payouts_changed ON payouts (updated_at);
-
--- Flagged payouts, for the figures: few, however many payouts there are.
-CREATE INDEX payouts_flagged ON payouts (anomaly) WHERE anomaly IS NOT NULL;

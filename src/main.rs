@@ -11,7 +11,9 @@ use payoutd::{
     keys::{self, ForSandbox},
     sandbox,
     store::{
-        api_keys, inbox, pool,
+        api_keys, inbox,
+        migrate::{self, Patience},
+        pool,
         rules::{self, Switch},
     },
     telemetry::{self, LogFormat},
@@ -274,8 +276,8 @@ async fn serve(path: &std::path::Path, reconcile_only: bool) -> Result<()> {
 }
 
 async fn migrate(url: &str) -> Result<()> {
-    let pool = pool::connect(url, 1).await?;
-    pool::migrate(&pool).await.context("applying the migrations")?;
+    let migrated = migrate::run(url, &Patience::default(), |waits| eprintln!("{waits}")).await;
+    migrated.context("applying the migrations")?;
     println!("the database is up to date");
     Ok(())
 }

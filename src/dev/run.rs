@@ -11,7 +11,10 @@ use crate::{
     app::{self, Running},
     config::Config,
     sandbox::{self, Project, Settings},
-    store::pool,
+    store::{
+        migrate::{self, Patience},
+        pool,
+    },
     telemetry::{self, LogFormat},
 };
 use anyhow::{Context, Result};
@@ -103,9 +106,8 @@ async fn prepare_database(cluster: &Cluster) -> Result<SecretString> {
     pool::create_database(&mut admin, DATABASE).await?;
     admin.close().await?;
     let url = cluster.url(DATABASE);
-    let pool = pool::connect(&url, 1).await?;
-    pool::migrate(&pool).await.context("applying the migrations")?;
-    pool.close().await;
+    let migrated = migrate::run(&url, &Patience::default(), |waits| tracing::warn!(waits, "migrating")).await;
+    migrated.context("applying the migrations")?;
     Ok(SecretString::from(url))
 }
 

@@ -12,6 +12,7 @@ mod error;
 pub mod findings;
 pub mod history;
 pub mod inbox;
+pub mod migrate;
 pub mod notifications;
 pub mod payouts;
 pub mod permits;

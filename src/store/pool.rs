@@ -4,7 +4,7 @@ use super::{StoreError, encoding::Code, environment};
 use crate::domain::environment::Environment;
 use sqlx::{
     AssertSqlSafe, Connection, Executor, PgConnection, PgPool,
-    migrate::{MigrateError, Migrator},
+    migrate::Migrator,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 use std::time::Duration;
@@ -23,12 +23,6 @@ const STATEMENT_TIMEOUT: &str = "5s";
 const LOCK_TIMEOUT: &str = "2s";
 /// A transaction that a frozen process forgot must not pin rows for ever.
 const IDLE_IN_TRANSACTION_TIMEOUT: &str = "10s";
-/// How often a migration that gives way is tried, and the pause in which others have their turn.
-const MIGRATION_TRIES: u32 = 30;
-const MIGRATION_PAUSE: Duration = Duration::from_secs(1);
-/// How Postgres calls a lock time-out.
-const LOCK_NOT_AVAILABLE: &str = "55P03";
-
 /// Opens a pool. Every connection comes with the session settings that the promises rely on.
 ///
 /// # Errors
@@ -56,35 +50,6 @@ pub async fn connect(url: &str, max_connections: u32) -> Result<PgPool, StoreErr
         .connect_with(options)
         .await?;
     Ok(pool)
-}
-
-/// Applies the migrations that are missing. Whoever changes a table waits for those who read it, and all who
-/// come later wait behind him; so after the lock time-out it gives way, and tries again when they had their
-/// turn.
-///
-/// # Errors
-/// A migration that fails, or still finds no gap after half a minute of pauses.
-pub async fn migrate(pool: &PgPool) -> Result<(), MigrateError> {
-    let mut tried = 1;
-    loop {
-        let mut connection = pool.acquire().await?;
-        let Err(error) = MIGRATIONS.run_direct(None, &mut *connection, false).await else { return Ok(()) };
-        // Its lock against other migrators is the session's, and ends with it.
-        let _ = connection.close().await;
-        if !gave_way(&error) || tried == MIGRATION_TRIES {
-            return Err(error);
-        }
-        tokio::time::sleep(MIGRATION_PAUSE).await;
-        tried += 1;
-    }
-}
-
-fn gave_way(error: &MigrateError) -> bool {
-    let (MigrateError::Execute(cause) | MigrateError::ExecuteMigration(cause, _)) = error else {
-        return false;
-    };
-    let code = cause.as_database_error().and_then(|error| error.code());
-    code.is_some_and(|code| code == LOCK_NOT_AVAILABLE)
 }
 
 /// The database's clock at this moment. Due times, leases and deadlines are all counted by it, so that

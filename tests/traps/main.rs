@@ -14,6 +14,7 @@ mod egress;
 mod flags;
 mod inside;
 mod interrupted;
+mod migrate;
 mod old_reads;
 mod orphans;
 mod peer;

@@ -1,9 +1,9 @@
-//! Migrations while somebody reads, and two releases on one database. The release before is here in the
+//! Two releases on one database. The release before is here in the
 //! statements that it was made of, from before effects had lanes and hashes and webhooks could be parked.
 
 use crate::{
     interrupted::{confirming, taker},
-    support::{Database, is_done, rules, until},
+    support::{Database, is_done, rules},
 };
 use payoutd::{
     domain::{
@@ -12,13 +12,9 @@ use payoutd::{
         provider::ProviderError,
     },
     engine::{Cause, Envelope},
-    store::{
-        inbox,
-        pool::{check_schema, migrate},
-    },
+    store::{inbox, pool::MIGRATIONS},
 };
-use sqlx::Row;
-use std::{cell::RefCell, collections::BTreeSet, time::Duration};
+use std::time::Duration;
 
 /// The schema of that release.
 const BEFORE: i64 = 2;
@@ -56,37 +52,13 @@ const CLAIM_WEBHOOK: &str = "WITH picked AS (
     FROM picked WHERE i.id = picked.id RETURNING i.outcome";
 
 #[tokio::test]
-async fn a_migration_gives_way_to_whoever_reads_and_comes_back() {
-    let database = Database::at(BEFORE).await;
-    let mut reader = database.observer().await;
-    sqlx::raw_sql("BEGIN; SELECT count(*) FROM effects").execute(&mut reader).await.unwrap();
-    let pool = database.pool.clone();
-    let migrating = tokio::spawn(async move { migrate(&pool).await });
-    let waiting = "SELECT pid, xact_start FROM pg_stat_activity
-        WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%ALTER TABLE%'";
-    let seen = RefCell::new(BTreeSet::new());
-    until("it waits for the table once more", async || {
-        for row in sqlx::query(waiting).fetch_all(&database.pool).await.unwrap() {
-            let begun: time::OffsetDateTime = row.get(1);
-            seen.borrow_mut().insert((row.get::<i32, _>(0), begun));
-        }
-        assert!(!migrating.is_finished(), "it gave up");
-        seen.borrow().len() == 2
-    })
-    .await;
-    sqlx::raw_sql("COMMIT").execute(&mut reader).await.unwrap();
-    migrating.await.unwrap().unwrap();
-    check_schema(&database.pool).await.unwrap();
-}
-
-#[tokio::test]
 async fn what_the_release_before_left_behind_is_taken_up() {
     let database = Database::at(BEFORE).await;
     let id = payoutd::domain::id::PayoutId(uuid::Uuid::now_v7());
     for statement in [PAYOUT, HISTORY, PERMIT, EFFECT] {
         database.run(statement, id).await.unwrap();
     }
-    migrate(&database.pool).await.unwrap();
+    MIGRATIONS.run(&database.pool).await.unwrap();
     let known = "SELECT count(*) FROM effects e JOIN permits m USING (payout_id)
         WHERE e.project_id = 'demo' AND e.bound_to = m.bound_to";
     assert_eq!(database.number(known).await, 1);

@@ -72,6 +72,13 @@ impl Database {
 
     /// With the migrations up to this one.
     pub async fn at(version: i64) -> Self {
+        let database = Self::empty().await;
+        MIGRATIONS.run_to(version, &database.pool).await.unwrap();
+        database
+    }
+
+    /// Without a table.
+    pub async fn empty() -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let admin = admin_url().await;
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
@@ -82,7 +89,6 @@ impl Database {
         let url = admin.replacen("/postgres?", &format!("/{name}?"), 1);
         assert_ne!(url, admin, "the address ends in the name of the database");
         let pool = pool::connect(&url, 8).await.unwrap();
-        MIGRATIONS.run_to(version, &pool).await.unwrap();
         Self { url, pool }
     }
 
