@@ -27,7 +27,7 @@ use crate::{
         inbox::{Inbox, InboxSettings},
         notify::{Notifications, NotifySettings},
         pulse, repeat,
-        sweep::Sweep,
+        sweep::{PaidLooks, Sweep},
     },
 };
 use anyhow::{Context, Result};
@@ -304,7 +304,9 @@ impl Parts {
             park_after: config.inbox.park_after,
         };
         let inbox = Inbox::new(self.pool.clone(), self.engine.clone(), settings);
-        let sweep = Sweep::new(self.pool.clone(), self.engine.clone());
+        let projects = config.projects.keys().cloned().map(ProjectId).collect();
+        let paid = PaidLooks::new(projects, config.pike.reads_per_second);
+        let sweep = Sweep::new(self.pool.clone(), self.engine.clone(), paid);
         let notifications = self.notifications(config)?;
         let idle = config.effects.idle_poll;
         let mut workers = JoinSet::new();

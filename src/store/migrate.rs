@@ -33,9 +33,7 @@ pub enum NotMigrated {
     #[error("{waited}; given up after {tries} tries. Migrating again goes on from there")]
     Locked { waited: String, tries: u32 },
     /// `IF NOT EXISTS` would take it for a good one.
-    #[error(
-        "index {0} is not valid: wait while somebody builds it, or `DROP INDEX CONCURRENTLY {0}` if nobody does"
-    )]
+    #[error("index {0} is not valid: wait while somebody builds it, else `DROP INDEX CONCURRENTLY {0}`")]
     InvalidIndex(String),
 }
 
@@ -107,8 +105,8 @@ fn is_lock(cause: &sqlx::Error) -> bool {
 /// Who has had a transaction open for longest: nearly always the one that holds the lock.
 async fn oldest(connection: &mut PgConnection) -> Result<Option<String>, StoreError> {
     Ok(sqlx::query_scalar(
-        "SELECT format('pid %s (%s, %s, %s)', pid, coalesce(nullif(application_name, ''), backend_type), state,
-                date_trunc('second', clock_timestamp() - xact_start))
+        "SELECT format('pid %s (%s, %s, %s)', pid, coalesce(nullif(application_name, ''), backend_type),
+                state, date_trunc('second', clock_timestamp() - xact_start))
          FROM pg_stat_activity
          WHERE datname = current_database() AND pid <> pg_backend_pid() AND xact_start IS NOT NULL
          ORDER BY xact_start LIMIT 1",

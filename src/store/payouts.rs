@@ -33,9 +33,6 @@ pub const UNFINISHED: [&str; 13] = [
     "retrying",
 ];
 
-/// The stored name of the one final state that is looked at again.
-const PAID: &str = "succeeded";
-
 /// A payout to be stored, with what only the store needs to know. No `Debug`: it carries a secret and a name.
 #[derive(Clone)]
 pub struct NewPayout {
@@ -222,23 +219,65 @@ pub async fn list(db: &mut PgConnection, filter: &Filter) -> Result<Vec<Stored>,
     rows.into_iter().map(PayoutRow::into_stored).collect()
 }
 
-/// Payouts in a state that we know whose time to be looked at has come by the database's clock, most overdue
-/// first, with that time: whoever finds it changed later knows that another replica has looked already.
+/// Open payouts in a state that we know whose time to be looked at has come by the database's clock, most
+/// overdue first, with that time: whoever finds it changed later knows that another replica has looked
+/// already. `aside` are left out. Does not pass over what is paid, however much of that is due.
 ///
 /// # Errors
 /// Database errors only.
-pub async fn due(db: &mut PgConnection, limit: i64) -> Result<Vec<(PayoutId, OffsetDateTime)>, StoreError> {
+pub async fn due(
+    db: &mut PgConnection,
+    limit: i64,
+    aside: &[PayoutId],
+) -> Result<Vec<(PayoutId, OffsetDateTime)>, StoreError> {
     let rows: Vec<(Uuid, OffsetDateTime)> = sqlx::query_as(
         "SELECT id, next_check_at FROM payouts
-         WHERE next_check_at <= now() AND (state = ANY($2) OR state = $3)
+         WHERE next_check_at <= now() AND state NOT IN ('succeeded', 'returned', 'failed', 'cancelled')
+           AND state = ANY($2) AND id <> ALL($3)
          ORDER BY next_check_at LIMIT $1",
     )
     .bind(limit)
     .bind(UNFINISHED)
-    .bind(PAID)
+    .bind(uuids(aside))
     .fetch_all(db)
     .await?;
     Ok(rows.into_iter().map(|(id, due)| (PayoutId(id), due)).collect())
+}
+
+/// As [`due`], paid payouts of these projects: of each no more than would make `most` reads wait there.
+///
+/// # Errors
+/// Database errors only.
+pub async fn due_paid(
+    db: &mut PgConnection,
+    limit: i64,
+    aside: &[PayoutId],
+    projects: &[ProjectId],
+    most: i64,
+) -> Result<Vec<(PayoutId, OffsetDateTime)>, StoreError> {
+    let projects: Vec<&str> = projects.iter().map(|project| project.0.as_str()).collect();
+    let rows: Vec<(Uuid, OffsetDateTime)> = sqlx::query_as(
+        "SELECT d.id, d.next_check_at FROM unnest($3::text[]) AS l(project_id) CROSS JOIN LATERAL (
+            SELECT p.id, p.next_check_at FROM payouts p
+            WHERE p.project_id = l.project_id AND p.state = 'succeeded' AND p.next_check_at <= now()
+              AND p.id <> ALL($2)
+            ORDER BY p.next_check_at
+            LIMIT $4 - (SELECT count(*) FROM (
+                SELECT FROM effects e WHERE e.project_id = l.project_id AND (e.kind = 'read_status') LIMIT $4
+            ) AS waiting)) d
+         LIMIT $1",
+    )
+    .bind(limit)
+    .bind(uuids(aside))
+    .bind(projects)
+    .bind(most)
+    .fetch_all(db)
+    .await?;
+    Ok(rows.into_iter().map(|(id, due)| (PayoutId(id), due)).collect())
+}
+
+fn uuids(ids: &[PayoutId]) -> Vec<Uuid> {
+    ids.iter().map(|id| id.0).collect()
 }
 
 /// Whose sessions these are or were, each within its project; unknown ones are left out.

@@ -1,11 +1,13 @@
 //! The guarantee behind every wake-up and every webhook: looks for payouts whose time has come by the
-//! database's clock and tells the engine so. What to do about it is decided there.
+//! database's clock and tells the engine so. What to do about it is decided there. Open payouts go first:
+//! paid ones are looked at once more when there is room for their reads. It never writes itself.
 
 use crate::{
     crash_point,
     domain::{
         effect::EffectKind,
         event::{Event, Observation},
+        id::{PayoutId, ProjectId},
         payout::Anomaly,
     },
     engine::{Cause, Engine, EngineError, Envelope, MAX_BATCH},
@@ -13,9 +15,33 @@ use crate::{
 };
 use sqlx::PgPool;
 use std::{
-    collections::BTreeSet,
-    sync::{Arc, Mutex, PoisonError},
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
+use time::OffsetDateTime;
+
+/// So many seconds' worth of a project's reads may wait when a paid payout's read joins them.
+const PAID_BEHIND_SECONDS: u32 = 2;
+/// How long a payout that cannot be applied is left aside, so that those behind it have their turn.
+const ASIDE: Duration = Duration::from_secs(60);
+
+/// Whose paid payouts are looked at again, and how many reads may wait in a project that has some.
+#[derive(Clone, Debug)]
+pub struct PaidLooks {
+    pub projects: Vec<ProjectId>,
+    pub most_waiting: i64,
+}
+
+impl PaidLooks {
+    /// For so many reads per second of each project; 0 is no limit.
+    #[must_use]
+    pub fn new(projects: Vec<ProjectId>, reads_per_second: u32) -> Self {
+        let most = i64::from(reads_per_second.saturating_mul(PAID_BEHIND_SECONDS));
+        let full = i64::try_from(MAX_BATCH).unwrap_or(i64::MAX);
+        Self { projects, most_waiting: if most == 0 { full } else { most.min(full) } }
+    }
+}
 
 #[derive(Clone)]
 pub struct Sweep {
@@ -23,12 +49,16 @@ pub struct Sweep {
     engine: Engine,
     /// Scopes of switches that were exported before: one that is gone must not stay off on the page.
     scopes: Arc<Mutex<BTreeSet<String>>>,
+    paid: PaidLooks,
+    /// Payouts that could not be applied, and until when each is left alone. Not in the database: what cannot
+    /// be written cannot be pushed back there either.
+    aside: Arc<Mutex<BTreeMap<PayoutId, Instant>>>,
 }
 
 impl Sweep {
     #[must_use]
-    pub fn new(pool: PgPool, engine: Engine) -> Self {
-        Self { pool, engine, scopes: Arc::default() }
+    pub fn new(pool: PgPool, engine: Engine, paid: PaidLooks) -> Self {
+        Self { pool, engine, paid, scopes: Arc::default(), aside: Arc::default() }
     }
 
     /// [`Self::run_once`] for the loop: a round that was not full has seen all there is, and the next one
@@ -46,17 +76,13 @@ impl Sweep {
     /// # Errors
     /// Database errors; what was due is still due.
     pub async fn run_once(&self) -> Result<usize, EngineError> {
-        let limit = i64::try_from(MAX_BATCH).unwrap_or(i64::MAX);
-        let due = retry::bounded(async {
-            let mut db = self.pool.acquire().await?;
-            payouts::due(&mut db, limit).await
-        })
-        .await?;
+        let due = self.due().await?;
         let count = due.len();
         if count == 0 {
             return Ok(0);
         }
         crash_point::pass("sweep.found");
+        let ids: Vec<PayoutId> = due.iter().map(|(payout, _)| *payout).collect();
         let batch = due
             .into_iter()
             .map(|(payout, seen)| Envelope {
@@ -67,11 +93,51 @@ impl Sweep {
             .collect();
         let applied = self.engine.apply(batch).await;
         // One that cannot be applied has been logged; it must not keep the others waiting. All of them
-        // failing is the database's trouble, and the next round waits.
-        if applied.iter().all(Result::is_err) {
+        // failing for another reason is the database's trouble, and the next round waits.
+        let put_aside = self.put_aside(&ids, &applied);
+        if put_aside == 0 && applied.iter().all(Result::is_err) {
             applied.into_iter().collect::<Result<Vec<_>, _>>()?;
         }
         Ok(count)
+    }
+
+    /// Open payouts, and behind them paid ones if all that is open was found.
+    async fn due(&self) -> Result<Vec<(PayoutId, OffsetDateTime)>, EngineError> {
+        let aside: Vec<PayoutId> = {
+            let (now, mut aside) = (Instant::now(), self.locked());
+            aside.retain(|_, until| *until > now);
+            aside.keys().copied().collect()
+        };
+        retry::bounded(async {
+            let mut db = self.pool.acquire().await?;
+            let limit = i64::try_from(MAX_BATCH).unwrap_or(i64::MAX);
+            let mut due = payouts::due(&mut db, limit, &aside).await?;
+            let room = limit - i64::try_from(due.len()).unwrap_or(limit);
+            if room > 0 {
+                let PaidLooks { projects, most_waiting } = &self.paid;
+                due.extend(payouts::due_paid(&mut db, room, &aside, projects, *most_waiting).await?);
+            }
+            Ok(due)
+        })
+        .await
+    }
+
+    /// Leaves alone for a while what cannot be applied whatever the others do; says how many these are.
+    fn put_aside<T>(&self, ids: &[PayoutId], applied: &[Result<T, EngineError>]) -> usize {
+        let poisoned = |applied: &Result<T, EngineError>| {
+            matches!(applied, Err(EngineError::Store(error))
+            if error.blames_the_data())
+        };
+        let until = Instant::now() + ASIDE;
+        let poisoned = ids.iter().zip(applied).filter(|(_, applied)| poisoned(applied));
+        let poisoned: Vec<PayoutId> = poisoned.map(|(id, _)| *id).collect();
+        let count = poisoned.len();
+        self.locked().extend(poisoned.into_iter().map(|id| (id, until)));
+        count
+    }
+
+    fn locked(&self) -> MutexGuard<'_, BTreeMap<PayoutId, Instant>> {
+        self.aside.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Exports how many payouts are unfinished per state and for how long the oldest has been.

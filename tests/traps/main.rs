@@ -27,5 +27,6 @@ mod schema;
 mod settings;
 mod story;
 mod support;
+mod sweep;
 mod switch;
 mod tls;

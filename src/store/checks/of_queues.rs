@@ -45,10 +45,12 @@ const PAID_FOR_NOBODY: &str = waiting!(
      ORDER BY t.project_id, t.session_id"
 );
 
+/// Looks at paid payouts come late on purpose: after those at open ones.
 const OVERDUE: &str = waiting!(
     "SELECT p.id AS payout_id, p.project_id, NULL AS subject,
         format('it is %s and should have been looked at on %s', p.state, p.next_check_at) AS words
-     FROM payouts p WHERE p.next_check_at < (SELECT past FROM patience) ORDER BY p.next_check_at"
+     FROM payouts p WHERE p.next_check_at < (SELECT past FROM patience)
+       AND p.state NOT IN ('succeeded', 'returned', 'failed', 'cancelled') ORDER BY p.next_check_at"
 );
 
 const EFFECT_ABANDONED: &str = waiting!(
