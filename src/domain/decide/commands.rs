@@ -117,6 +117,8 @@ fn clear_flag(payout: &Payout) -> Decision {
         | State::Cancelled { .. }) => same,
     };
     let step = Step { clears_flag: true, ..Step::to(to, Reason::FlagCleared) };
-    let open = payout.state.session().is_some() && !payout.state.is_final();
+    // A read asked for before the pause is over would be taken for the look after it: the due check asks.
+    let rests = payout.state.retry_at().is_some();
+    let open = payout.state.session().is_some() && !payout.state.is_final() && !rests;
     Decision::Move(if open { step.effect(EffectKind::ReadStatus) } else { step })
 }

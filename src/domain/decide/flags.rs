@@ -44,6 +44,18 @@ fn a_flag_taken_off_leaves_nobody_waiting_for_a_call_that_was_taken_back() {
     }
 }
 
+/// Asked for before the pause is over, it would be taken for the look after it: the due check asks.
+#[test]
+fn a_flag_taken_off_between_two_attempts_asks_nothing_before_the_pause_is_over() {
+    let clear = Event::Command(Command::ClearFlag { by: "someone".into(), reason: "seen".into() });
+    let at = EPOCH + time::Duration::MINUTE;
+    let mut payout = payout_in(State::Retrying { session: session(), code: "failed".into(), at });
+    payout.raise(Anomaly::OtherSession);
+    let Decision::Move(step) = at_once(&payout, &clear) else { panic!() };
+    assert!(step.clears_flag && step.to == payout.state);
+    assert_eq!(step.effects, []);
+}
+
 /// Somebody wrote into the payout after it was permitted: no rules are asked about what they wrote.
 #[test]
 fn an_altered_payout_is_not_permitted_anew() {
