@@ -11,7 +11,7 @@ pub(super) fn failed(payout: &Payout, session: &SessionId, code: String, world: 
     let forbidden = payout.permit.as_ref().is_some_and(|permit| permit.kind == PermitKind::Cancel)
         && payout.state.cancel_cause().is_none();
     let known = payout.state.session().is_some();
-    if forbidden || !known || !may_follow(payout, &code, world) {
+    if forbidden || !known || !may_follow(payout, &session, &code, world) {
         return Decision::Move(Step::to(State::Failed { session, code }, Reason::NotPaid));
     }
     let at = world.now + world.policy.attempts.pause;
@@ -23,8 +23,13 @@ pub(super) fn failed(payout: &Payout, session: &SessionId, code: String, world: 
     Decision::Move(step)
 }
 
-fn may_follow(payout: &Payout, code: &str, world: &World<'_>) -> bool {
-    payout.anomaly.is_none() && world.policy.attempts.another(payout.attempt, code)
+/// What was permitted must be what is stored still: the next permit will be bound to whatever that is, and
+/// there is nothing then to show that somebody wrote into it. Whether it is can be told of a permit under the
+/// rules in force; one under others is not followed by another attempt.
+fn may_follow(payout: &Payout, session: &SessionId, code: &str, world: &World<'_>) -> bool {
+    let bind = |kind| Permit::bind(kind, payout, session, &world.rules.version);
+    let same = payout.permit.as_ref().is_none_or(|permit| *permit == bind(permit.kind));
+    same && payout.anomaly.is_none() && world.policy.attempts.another(payout.attempt, code)
 }
 
 /// Pike shows the old session closed unpaid once more. Only an answer counts, and only after the pause: a
@@ -46,7 +51,7 @@ pub(super) fn proven(
         let stay = Step::to(payout.state.clone(), Reason::Contradicted);
         return reports::flag_once(payout, Anomaly::AttemptUnsure, stay);
     }
-    if !may_follow(payout, code, world) {
+    if !may_follow(payout, session, code, world) {
         let to = State::Failed { session: session.clone(), code: code.to_owned() };
         return Decision::Move(Step::to(to, Reason::NotPaid));
     }

@@ -164,7 +164,12 @@ fn each_condition_alone_keeps_a_payout_failed() {
         policy
     };
     let flagged = Payout { anomaly: Some(Anomaly::OtherAmount), ..payout.clone() };
+    let bind = |payout: &Payout, rules| Some(Permit::bind(PermitKind::Confirm, payout, &session(), rules));
     let third = Payout { attempt: 3, ..payout.clone() };
+    let third = Payout { permit: bind(&third, "test"), ..third };
+    let mut altered = payout.clone();
+    altered.order.recipient_name = "Mallory".into();
+    let outdated = Payout { permit: bind(&payout, "older"), ..payout.clone() };
     let mut refund = not_paid();
     refund.error = None;
     for (why, policy, payout, report) in [
@@ -181,6 +186,8 @@ fn each_condition_alone_keeps_a_payout_failed() {
         ("a code without a cause", with(|a| a.codes = vec!["session_cancelled".into()]), &payout, refund),
         ("flagged", on(), &flagged, not_paid()),
         ("the last one", on(), &third, not_paid()),
+        ("altered", on(), &altered, not_paid()),
+        ("permitted under other rules", on(), &outdated, not_paid()),
     ] {
         let mut report = report;
         for shown in &mut report.payouts {
