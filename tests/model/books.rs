@@ -2,6 +2,7 @@
 //! lease and fence, its permits, its next check. The decisions are the real ones.
 
 use crate::{
+    again,
     bug::Bug,
     mutant::{self, Broken},
 };
@@ -13,13 +14,12 @@ use payoutd::domain::{
     money::Money,
     payout::{DestinationKind, Order, Payout},
     permit::{Permit, PermitKind},
-    policy::{Approvals, Attempts, Policy, Polling, ResendStart},
+    policy::Policy,
     provider::ProviderFacts,
-    rules::{AmountLimits, RuleSet},
+    rules::RuleSet,
     session::{SessionReport, SessionStatus},
     state::State,
 };
-use std::collections::BTreeMap;
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
@@ -37,6 +37,7 @@ pub struct Effect {
     pub lease: Option<OffsetDateTime>,
     /// The hash of the permit that it was wanted under.
     pub carried: Option<[u8; 32]>,
+    asked_at: OffsetDateTime,
 }
 
 /// A permit as it stands in its own table.
@@ -45,50 +46,6 @@ pub struct Standing {
     pub permit: Permit,
     pub rule_set: String,
     pub renewed_at: OffsetDateTime,
-}
-
-/// Everything that is the same in all histories but for one setting.
-#[derive(Debug)]
-pub struct Terms {
-    pub never: Policy,
-    pub same_session: Policy,
-    pub rules: RuleSet,
-    /// The same limits by another name: what was permitted under the others is decided again.
-    pub other_rules: RuleSet,
-}
-
-impl Terms {
-    pub fn new() -> Self {
-        let never = Policy {
-            resend_start: ResendStart::Never,
-            start_unresolved_after: Duration::seconds(60),
-            stale_read_grace: Duration::seconds(60),
-            confirm_window: crate::pike::WINDOW,
-            hold_margin: Duration::minutes(15),
-            polling: Polling {
-                first: Duration::seconds(5),
-                steady: Duration::seconds(30),
-                longest: Duration::minutes(15),
-                paid_first: Duration::days(1),
-                paid_until: Duration::days(30),
-            },
-            attempts: Attempts::OFF,
-            approvals: Approvals::ByKey,
-        };
-        let limits = AmountLimits { min: 1, max: 1_000_000, hold_above: Some(500_000) };
-        let rub = "RUB".parse().unwrap();
-        let rules = |version: &str| RuleSet {
-            version: version.to_owned(),
-            amounts: BTreeMap::from([(rub, limits)]),
-            ..RuleSet::default()
-        };
-        Self {
-            same_session: Policy { resend_start: ResendStart::SameSession, ..never.clone() },
-            never,
-            rules: rules("model"),
-            other_rules: rules("other"),
-        }
-    }
 }
 
 #[derive(Debug)]
@@ -108,6 +65,10 @@ pub struct Books<'a> {
     bound: Vec<[u8; 32]>,
     /// Effects whose outcome was recorded.
     pub recorded: Vec<u64>,
+    /// We were told that the session of an attempt before was paid.
+    pub told_old: bool,
+    /// When the call whose answer is recorded was asked for.
+    asked_at: OffsetDateTime,
     /// The first decision that broke a promise.
     pub broken: Option<Broken>,
     effects_made: u64,
@@ -150,10 +111,12 @@ impl<'a> Books<'a> {
             standing: None,
             bound: vec![],
             recorded: vec![],
+            told_old: false,
+            asked_at: EPOCH,
             broken: None,
             effects_made: 0,
         };
-        books.want(&[EffectKind::CreateSession]);
+        books.want(&[EffectKind::CreateSession], EPOCH);
         books
     }
 
@@ -201,15 +164,16 @@ impl<'a> Books<'a> {
         if !self.close(claim) {
             return None;
         }
+        self.asked_at = claim.asked_at;
         let unknown = matches!(outcome, Outcome::Unknown(_));
         if unknown && claim.kind == EffectKind::StartPayout {
             if self.has(Bug::ResendAfterTimeout) {
-                self.want(&[EffectKind::StartPayout]);
+                self.want(&[EffectKind::StartPayout], now);
                 return None;
             }
             if self.has(Bug::NewSessionOnUnknown) && matches!(self.payout.state, State::Starting { .. }) {
                 self.payout.state = State::Accepted;
-                self.want(&[EffectKind::CreateSession]);
+                self.want(&[EffectKind::CreateSession], now);
                 return None;
             }
         }
@@ -240,6 +204,10 @@ impl<'a> Books<'a> {
         if self.has(Bug::ForeignAccepted) && call != EffectKind::CreateSession {
             report.session = self.payout.state.session().cloned().unwrap_or(report.session);
         }
+        if self.has(Bug::PresentTag) && self.payout.past_in(&report.session).is_some() {
+            let present = self.payout.metadata_tag();
+            report.payouts.iter_mut().for_each(|payout| payout.metadata = Some(present.clone()));
+        }
         if self.has(Bug::ErrorIsFinal) && report.status == SessionStatus::Error {
             report.status = SessionStatus::Cancelled;
         }
@@ -262,6 +230,7 @@ impl<'a> Books<'a> {
         let seen = World { confirms_on: world.confirms_on || blind, ..world.clone() };
         let decision = mutant::decide(self.bug, &self.payout, event, &seen);
         self.broken = self.broken.or(mutant::judge(&self.payout, event, &world, &decision));
+        self.told_old |= again::tells_old(&self.payout, event);
         let why = match decision {
             Decision::Move(step) => self.step(step, now),
             Decision::Flag(anomaly, step) => {
@@ -276,12 +245,12 @@ impl<'a> Books<'a> {
                 Some(reason)
             }
             Decision::Schedule(calls) => {
-                self.want(&calls);
+                self.want(&calls, now);
                 None
             }
             Decision::Refuse(_) => {
                 if self.has(Bug::CancelAnyway) {
-                    self.want(&[EffectKind::Cancel]);
+                    self.want(&[EffectKind::Cancel], now);
                 }
                 return None;
             }
@@ -298,6 +267,7 @@ impl<'a> Books<'a> {
     }
 
     fn step(&mut self, step: Step, now: OffsetDateTime) -> Option<Reason> {
+        self.broken = self.broken.or(self.unfounded(&step));
         let payout = &mut self.payout;
         if !payout.state.same_phase(&step.to) {
             payout.since = now;
@@ -310,12 +280,28 @@ impl<'a> Books<'a> {
         if let Some(facts) = step.facts {
             payout.facts = facts;
         }
+        if step.ends.is_some() && !self.has(Bug::OldPermitLives) {
+            self.standing = None;
+        }
+        again::end(self.bug, &mut self.payout, step.ends, step.learnt);
         if self.bug != Some(Bug::VoidsIgnored) {
             self.effects.retain(|effect| !step.voids.contains(&effect.kind));
         }
         self.permit(step.permit, step.effects.contains(&EffectKind::Confirm), now);
-        self.want(&step.effects);
+        self.want(&step.effects, now);
         Some(step.why)
+    }
+
+    /// What a step owes to what came before it.
+    fn unfounded(&self, step: &Step) -> Option<Broken> {
+        let again = step.ends.is_some() && step.to == State::Accepted;
+        let early = self.payout.state.retry_at().is_some_and(|at| self.asked_at < at);
+        let confirms = step.effects.contains(&EffectKind::Confirm);
+        let promises = [
+            (again && early, again::UNPROVEN),
+            (confirms && self.told_old, "a confirm was asked for after an old session had been paid"),
+        ];
+        promises.into_iter().find_map(|(broken, what)| broken.then_some(what))
     }
 
     /// A permit is given, or one that the payout has is decided again.
@@ -343,7 +329,7 @@ impl<'a> Books<'a> {
         }
     }
 
-    fn want(&mut self, kinds: &[EffectKind]) {
+    fn want(&mut self, kinds: &[EffectKind], now: OffsetDateTime) {
         for &kind in kinds {
             if kind == EffectKind::ReadStatus && self.has(Bug::StatusNeverRead) {
                 continue;
@@ -351,7 +337,8 @@ impl<'a> Books<'a> {
             if self.effects.iter().all(|effect| effect.kind != kind) {
                 self.effects_made += 1;
                 let carried = self.standing.as_ref().map(|standing| standing.permit.bound_to);
-                self.effects.push(Effect { id: self.effects_made, kind, fence: 0, lease: None, carried });
+                let (id, lease) = (self.effects_made, None);
+                self.effects.push(Effect { id, kind, fence: 0, lease, carried, asked_at: now });
             }
         }
     }
@@ -363,7 +350,14 @@ impl<'a> Books<'a> {
         })
     }
 
-    pub fn permitted(&self, kind: PermitKind) -> usize {
-        self.permits.iter().filter(|(permit, _, _)| permit.kind == kind).count()
+    pub fn may_cancel(&self, session: &SessionId) -> bool {
+        let permits = &self.permits;
+        permits.iter().any(|(permit, about, _)| permit.kind == PermitKind::Cancel && about == session)
+    }
+
+    /// Whether a session was permitted about twice.
+    pub fn permitted_twice(&self) -> bool {
+        let about = |at: usize| &self.permits[at].1;
+        (1..self.permits.len()).any(|at| (0..at).any(|before| about(before) == about(at)))
     }
 }

@@ -26,6 +26,32 @@ impl Seat {
 }
 
 impl Bug {
+    /// Whether it can only be made where payouts are tried again.
+    pub fn needs_attempts(self) -> bool {
+        matches!(
+            self,
+            Self::WebhookProves
+                | Self::SilenceProves
+                | Self::PauseIgnored
+                | Self::AttemptsEndless
+                | Self::UnknownStartsAnew
+                | Self::ErrorRetried
+                | Self::StoppedRetried
+                | Self::FlaggedRetried
+                | Self::AlteredRetried
+                | Self::OldCallsStay
+                | Self::OldPaidIgnored
+                | Self::OldPaidUnflagged
+                | Self::OldPaidGoesOn
+                | Self::OldPaidFails
+                | Self::OldPaymentForgotten
+                | Self::OldPermitLives
+                | Self::AttemptNotCounted
+                | Self::LearntForgotten
+                | Self::PresentTag
+        )
+    }
+
     /// Whether the random histories know how to make it. The exploration can make every one.
     pub fn in_histories(self) -> bool {
         let also = [
@@ -51,6 +77,10 @@ impl Bug {
             Self::AlteredUnseen,
             Self::WithheldSent,
             Self::PermitNotRenewed,
+            Self::OldPermitLives,
+            Self::AttemptNotCounted,
+            Self::LearntForgotten,
+            Self::PresentTag,
         ];
         self.seat() == Seat::Decision || also.contains(&self)
     }
@@ -114,6 +144,21 @@ bugs! {
         ClearFlagPermits: "taking a flag off permits the confirm",
         ClearFlagConfirms: "taking a flag off sends the confirm that was permitted before",
         ClearFlagWaits: "taking a flag off leaves the payout waiting for a call that the flag took back",
+        WebhookProves: "a webhook is taken as the second proof that the old session is closed",
+        SilenceProves: "a status read without an answer is taken as the second proof",
+        PauseIgnored: "another attempt does not wait for the pause",
+        AttemptsEndless: "attempts are not limited",
+        UnknownStartsAnew: "an unknown start gets a new session instead of having its own closed",
+        ErrorRetried: "a session in error is tried again",
+        StoppedRetried: "a payout that its caller cancelled is tried again",
+        FlaggedRetried: "a payout with an open anomaly is tried again",
+        AlteredRetried: "a payout that was altered after it was permitted is tried again",
+        OldCallsStay: "the calls of the attempt before stay",
+        OldPaidIgnored: "a payment by an old session is not news",
+        OldPaidUnflagged: "a payment by an old session raises nothing",
+        OldPaidGoesOn: "a payment by an old session does not stop the present one",
+        OldPaidFails: "a payout paid by an old session fails with the present one",
+        OldPaymentForgotten: "a confirm goes on after the flag of an old session's payment was taken off",
     }
     Engine {
         ResendAfterCrash: "a start whose worker died is sent again",
@@ -141,8 +186,12 @@ bugs! {
         AlteredUnseen: "the last look does not see that the payout was altered",
         WithheldSent: "a confirm is sent, and recorded as withheld",
         PermitNotRenewed: "a permit that was decided again keeps its old date",
+        OldPermitLives: "the permit of the attempt before stays in force",
+        AttemptNotCounted: "the number of the attempt is not raised",
+        LearntForgotten: "what is learnt about an old session is not kept",
     }
     Reading {
+        PresentTag: "an old session is held against the present attempt's metadata",
         ConfirmBlindly: "any session in progress is taken to wait for our word",
         AmountNotRead: "the amount that Pike shows is not compared",
         ForeignAccepted: "a report about another session is taken for ours",

@@ -71,7 +71,8 @@ fn wait(scene: &mut Scene<'_>) {
 /// The books against Pike's truth.
 fn verdict(scene: &Scene<'_>) -> Result<(), Broken> {
     let paid = scene.pike.paid() == 1;
-    if paid == succeeded(&scene.books.payout.state) {
+    let succeeded = succeeded(&scene.books.payout.state);
+    if paid == succeeded || (succeeded && scene.by_reopened()) {
         Ok(())
     } else {
         Err("the final status is not the truth")

@@ -1,6 +1,6 @@
 //! Playing random histories: a seed tells all of one, and it is the same on every machine.
 
-use crate::{books::Terms, bug::Bug, mutant::Broken, scene::Scene, tally::Tally};
+use crate::{bug::Bug, mutant::Broken, scene::Scene, tally::Tally, terms::Terms};
 
 /// Seeds of histories that once broke a promise, and what was wrong: played before all others. A seed loses
 /// its story when what histories are made of changes; the unit test that came with the repair does not.

@@ -4,7 +4,7 @@
 use crate::{
     books::{Books, Effect},
     bug::Bug,
-    scene::{Request, Scene},
+    scene::Scene,
     tally::Fault,
 };
 use payoutd::domain::{
@@ -99,9 +99,12 @@ impl Scene<'_> {
                 self.break_with("a confirm was sent for what nobody had permitted");
             }
         }
+        if self.books.told_old {
+            self.break_with("a confirm was sent after an old session had been paid");
+        }
         self.note("send", &claim);
         self.waiting.push(claim.clone());
-        self.wire.push(Request { claim, session: self.books.payout.state.session().cloned() });
+        self.send(claim);
     }
 
     /// Somebody writes into the stored payout past us, after its confirm was permitted.

@@ -1,7 +1,7 @@
 //! The decisions, with a deliberate mistake if one is asked for; and the promises that every single decision
 //! keeps, whatever came before. Both runs of the model decide through here.
 
-use crate::{books::CREATOR, bug::Bug};
+use crate::{again, books::CREATOR, bug::Bug};
 use payoutd::domain::{
     decide::{self, Decision, Reason, Refusal, Step, World},
     effect::EffectKind,
@@ -35,7 +35,11 @@ pub fn decide(bug: Option<Bug>, payout: &Payout, event: &Event, world: &World<'_
     if bug == Bug::RulesSkipped || (bug == Bug::ApprovalOverRules && approval) {
         return lenient(payout, event, world);
     }
+    if let Some(decision) = again::asked_wrongly(bug, payout, event, world) {
+        return decision;
+    }
     let right = decide::decide(payout, event, world);
+    let right = again::answered_wrongly(bug, payout, event, world, right);
     match payout.state.session().cloned() {
         None => right,
         Some(session) => {
@@ -231,10 +235,16 @@ pub fn judge(payout: &Payout, event: &Event, world: &World<'_>, decision: &Decis
     {
         return Some(broken);
     }
+    if let Some(broken) = again::judge(payout, event, world, decision) {
+        return Some(broken);
+    }
     let flags = matches!(decision, Decision::Flag(..)) || payout.anomaly.is_some();
     let altered = matches!(event, Event::Observed(Observation::Withheld(Unfit::Altered)));
     if altered && !flags && matches!(payout.state, State::Confirming { .. }) {
         return Some("an altered payout's confirm was withheld, and nobody is told");
+    }
+    if again::is_old(payout, event) {
+        return None;
     }
     truth(payout, event, step.map_or(&payout.state, |step| &step.to), flags)
 }

@@ -2,7 +2,7 @@
 //! the real one is documented to refuse, and what it paid and was asked is the truth that histories are
 //! judged by.
 
-use crate::rng::Rng;
+use crate::{rng::Rng, terms};
 use payoutd::domain::{
     event::Outcome,
     id::SessionId,
@@ -10,6 +10,7 @@ use payoutd::domain::{
     provider::{ProviderError, ProviderFacts},
     session::{PayoutReport, PayoutStatus, SessionReport, SessionStatus},
 };
+use std::collections::BTreeSet;
 use time::{Duration, OffsetDateTime};
 
 /// How long Pike waits for a confirm.
@@ -46,6 +47,12 @@ pub struct Session {
     pub payouts: Vec<i64>,
     pub paid: bool,
     pub returned: bool,
+    /// It was paid after it had been closed unpaid: Pike's own word broken, and not ours to prevent.
+    pub reopened: bool,
+    /// Metadata as received with the start.
+    tag: String,
+    /// Pike closed it for a reason that may pass.
+    passes: bool,
     /// It has asked for a confirm at least once.
     pub asked: bool,
     asking_since: OffsetDateTime,
@@ -62,15 +69,16 @@ pub struct Manners {
     pub early_cancel: bool,
     /// Pike gets amounts wrong.
     pub misreads: bool,
+    /// Pike tells why it closed a session.
+    pub tells_why: bool,
 }
 
 #[derive(Debug)]
 pub struct Pike {
     pub manners: Manners,
     pub sessions: Vec<Session>,
-    /// Metadata as received with the start.
-    tag: String,
-    key_used: bool,
+    /// Keys of starts: one for each attempt.
+    keys: BTreeSet<String>,
 }
 
 fn refused(code: &str) -> Outcome {
@@ -83,21 +91,22 @@ fn wrong_state() -> Outcome {
 
 impl Pike {
     pub fn new(manners: Manners) -> Self {
-        Self { manners, sessions: vec![], tag: String::new(), key_used: false }
+        Self { manners, sessions: vec![], keys: BTreeSet::new() }
     }
 
     pub fn session(&self, id: &SessionId) -> Option<&Session> {
         self.sessions.iter().find(|session| session.id == *id)
     }
 
-    /// Payouts that were paid, over all sessions.
+    /// Payouts that were paid, over all sessions that it did not reopen.
     pub fn paid(&self) -> usize {
-        self.sessions.iter().filter(|session| session.paid).map(|session| session.payouts.len()).sum()
+        let paid = |session: &&Session| session.paid && !session.reopened;
+        self.sessions.iter().filter(paid).map(|session| session.payouts.len()).sum()
     }
 
     /// Payouts that were started and not closed unpaid, over all sessions.
     pub fn alive(&self) -> usize {
-        let alive = |session: &&Session| session.paid || !session.stage.is_final();
+        let alive = |session: &&Session| (session.paid && !session.reopened) || !session.stage.is_final();
         self.sessions.iter().filter(alive).map(|session| session.payouts.len()).sum()
     }
 
@@ -108,6 +117,9 @@ impl Pike {
             payouts: vec![],
             paid: false,
             returned: false,
+            reopened: false,
+            tag: String::new(),
+            passes: false,
             asked: false,
             asking_since: now,
         };
@@ -117,7 +129,7 @@ impl Pike {
 
     pub fn start(&mut self, id: &SessionId, minor: i64, tag: &str, rng: &mut Rng) -> Outcome {
         let Some(at) = self.at(id) else { return refused("session_not_found") };
-        if self.manners.keys && std::mem::replace(&mut self.key_used, true) {
+        if self.manners.keys && !self.keys.insert(tag.to_owned()) {
             return refused("idempotency_key_already_exists");
         }
         let before = self.report(at);
@@ -132,14 +144,14 @@ impl Pike {
         }
         if session.stage == Stage::Created {
             if rng.percent(5) {
-                let code = "bank_card_expired".to_owned();
+                let code = terms::REFUSED.to_owned();
                 return Outcome::Declined(ProviderError { code, description: String::new() });
             }
             session.stage = Stage::Working;
         }
         let off_by = i64::from(manners.misreads && rng.percent(50));
         session.payouts.push(minor + off_by);
-        tag.clone_into(&mut self.tag);
+        tag.clone_into(&mut session.tag);
         Outcome::Accepted(if rng.percent(10) { before } else { self.report(at) })
     }
 
@@ -221,7 +233,19 @@ impl Pike {
         }
         // A failure can also be a completed session over a failed payout.
         session.paid = next == Stage::Accepted && dice % 8 != 7;
+        session.passes = session.stage != Stage::Closing && dice.is_multiple_of(2);
         session.stage = next;
+        Some(self.report(at))
+    }
+
+    /// Pays a session that it had closed unpaid.
+    pub fn reopen(&mut self, at: usize) -> Option<SessionReport> {
+        let session = &mut self.sessions[at];
+        if !session.stage.is_final() || session.paid || session.payouts.is_empty() {
+            return None;
+        }
+        session.stage = Stage::Accepted;
+        (session.paid, session.reopened) = (true, true);
         Some(self.report(at))
     }
 
@@ -262,11 +286,13 @@ impl Pike {
             Stage::Accepted => (SessionStatus::Accepted, PayoutStatus::Failed),
             Stage::Cancelled => (SessionStatus::Cancelled, PayoutStatus::Failed),
         };
+        let why = self.manners.tells_why && session.stage.is_final() && !session.paid;
+        let code = if session.passes { terms::PASSES } else { "session_cancelled" };
         let one = |minor: &i64| PayoutReport {
             status: payout.clone(),
             amount_minor: Some(*minor),
             currency: Some("rub".to_owned()),
-            metadata: Some(self.tag.clone()),
+            metadata: Some(session.tag.clone()),
             returned: session.returned,
             facts: ProviderFacts::default(),
         };
@@ -275,7 +301,7 @@ impl Pike {
             status,
             awaits_confirm: session.stage == Stage::Awaiting,
             payouts: session.payouts.iter().map(one).collect(),
-            error: None,
+            error: why.then(|| ProviderError { code: code.to_owned(), description: String::new() }),
             updated_at: None,
         }
     }

@@ -1,7 +1,7 @@
 //! The promises that hold at every moment of a history. Those about single decisions are in `mutant.rs`,
 //! those about what is sent and what reaches Pike in `scene.rs`, those about the end in `calm.rs`.
 
-use crate::{mutant::Broken, scene::Scene};
+use crate::{again, mutant::Broken, scene::Scene};
 use payoutd::domain::{
     id::SessionId,
     payout::Anomaly,
@@ -22,7 +22,7 @@ impl Scene<'_> {
             "paid twice"
         } else if pike.alive() > 1 {
             "two payouts alive at Pike"
-        } else if self.books.permits.len() > 1 {
+        } else if self.books.permitted_twice() {
             "a second permit"
         } else if payout.anomaly.is_some_and(|anomaly| !self.expected(anomaly)) {
             "an alarm although nobody lied"
@@ -32,7 +32,13 @@ impl Scene<'_> {
             "paid, and recorded as not paid"
         } else if unpaid && open.is_some() {
             "final, while Pike may still pay"
-        } else if succeeded(&payout.state) && pike.paid() != 1 {
+        } else if unpaid && self.books.told_old {
+            "paid in an old session, and recorded as not paid"
+        } else if again::begun(payout) > usize::try_from(self.books.policy.attempts.most).unwrap() {
+            "more attempts than allowed"
+        } else if again::doubled(payout) {
+            "two attempts with one number"
+        } else if succeeded(&payout.state) && pike.paid() != 1 && !self.by_reopened() {
             "recorded as paid, and not paid"
         } else if !self.books.permits.iter().all(permit_was_open) {
             "a confirm permitted against the switch"
@@ -44,6 +50,12 @@ impl Scene<'_> {
 }
 
 impl Scene<'_> {
+    /// Whether the payout was paid in a session that Pike had closed.
+    pub fn by_reopened(&self) -> bool {
+        let session = self.books.payout.state.session().and_then(|id| self.pike.session(id));
+        session.is_some_and(|session| session.reopened)
+    }
+
     /// Whether somebody lied, or the rules were changed under a permit.
     fn expected(&self, anomaly: Anomaly) -> bool {
         let deployed = self.books.rules.version != self.terms.rules.version;

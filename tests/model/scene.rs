@@ -2,19 +2,19 @@
 //! freeze, callers with wishes, and a clock. Whatever is sent is checked on Pike's side when it arrives.
 
 use crate::{
-    books::{Books, CREATOR, EPOCH, Effect, Terms},
+    books::{Books, CREATOR, EPOCH, Effect},
     bug::Bug,
     mutant::Broken,
     pike::{Manners, Pike},
     rng::Rng,
     tally::{Fault, Tally},
+    terms::Terms,
 };
 use payoutd::domain::{
     effect::EffectKind,
     event::{Command, Event, Observation, Outcome},
     id::SessionId,
     owner::People,
-    permit::PermitKind,
     provider::ProviderError,
     session::SessionReport,
     state::State,
@@ -26,6 +26,7 @@ use time::{Duration, OffsetDateTime};
 pub struct Request {
     pub claim: Effect,
     pub session: Option<SessionId>,
+    pub tag: String,
 }
 
 #[derive(Debug)]
@@ -39,7 +40,7 @@ pub struct Scene<'a> {
     rng: Rng,
     pub wire: Vec<Request>,
     answers: Vec<(Effect, Outcome)>,
-    webhooks: Vec<SessionReport>,
+    pub webhooks: Vec<SessionReport>,
     /// Workers that sent a request and wait.
     pub waiting: Vec<Effect>,
     /// Workers that hold a confirm and have not looked yet.
@@ -56,6 +57,8 @@ impl<'a> Scene<'a> {
     /// The tally goes on from that of other histories.
     pub fn new(seed: u64, terms: &'a Terms, bug: Option<Bug>, mut tally: Tally) -> Self {
         let mut rng = Rng::new(seed);
+        // Drawn apart, so that the other histories stay what they were.
+        let attempts = Rng::new(!seed).percent(30);
         let minor = [1_000, 1_000, 1_000, 600_000, 2_000_000][rng.place(5).unwrap()];
         let liar = rng.percent(15);
         let manners = Manners {
@@ -63,10 +66,11 @@ impl<'a> Scene<'a> {
             early_cancel: rng.percent(50),
             keys: rng.percent(50),
             misreads: liar && rng.percent(50),
+            tells_why: attempts,
         };
         // Sending a start again is for a Pike that is known to refuse the second one.
         let resend = !manners.second_start_adds && rng.percent(50);
-        let policy = if resend { &terms.same_session } else { &terms.never };
+        let policy = terms.policy(resend, attempts);
         tally.state(&State::Accepted);
         Self {
             books: Books::open(minor, policy, &terms.rules, bug),
@@ -159,12 +163,21 @@ impl<'a> Scene<'a> {
         }
         self.note("send", &claim);
         self.waiting.push(claim.clone());
-        self.wire.push(Request { claim, session: self.books.payout.state.session().cloned() });
+        self.send(claim);
+    }
+
+    pub fn send(&mut self, claim: Effect) {
+        let payout = &self.books.payout;
+        let (session, tag) = (payout.state.session().cloned(), payout.metadata_tag());
+        self.wire.push(Request { claim, session, tag });
     }
 
     fn check_sending(&mut self, kind: EffectKind) {
         if self.books.payout.state.is_final() && kind != EffectKind::ReadStatus {
             self.break_with("a call about a final payout");
+        }
+        if self.books.payout.state.retry_at().is_some() && kind != EffectKind::ReadStatus {
+            self.break_with("a call about a closed attempt");
         }
         if kind == EffectKind::StartPayout && self.books.payout.permit.is_some() {
             self.break_with("a start after the decision about the money");
@@ -197,20 +210,19 @@ impl<'a> Scene<'a> {
         match kind {
             EffectKind::CreateSession => self.pike.create(self.now),
             EffectKind::StartPayout => {
-                let payout = &self.books.payout;
-                let (minor, tag) = (payout.order.amount.minor(), payout.metadata_tag());
+                let minor = self.books.payout.order.amount.minor();
                 if !self.quiet() && self.rng.percent(2) {
                     self.tally.fault(Fault::EmptyPromise);
                     return self.pike.promise(id, &mut self.rng);
                 }
-                self.pike.start(id, minor, &tag, &mut self.rng)
+                self.pike.start(id, minor, &request.tag, &mut self.rng)
             }
             EffectKind::Confirm => {
                 self.check_confirm(id);
                 self.pike.confirm(id, &mut self.rng)
             }
             EffectKind::Cancel => {
-                if self.books.permitted(PermitKind::Cancel) == 0 {
+                if !self.books.may_cancel(id) {
                     self.break_with("Pike got a cancel that was never permitted");
                 }
                 self.pike.cancel(id, &mut self.rng)
@@ -316,7 +328,8 @@ impl<'a> Scene<'a> {
         if !self.quiet() && self.rng.percent(20) {
             return self.tally.fault(Fault::WebhookLost);
         }
-        if self.books.payout.state.session() == Some(&report.session) {
+        let payout = &self.books.payout;
+        if payout.state.session() == Some(&report.session) || payout.past_in(&report.session).is_some() {
             self.note("webhook", &report.status);
             let report = self.books.as_read(EffectKind::ReadStatus, report);
             self.apply(&Event::Observed(Observation::Reported(report)));
@@ -347,19 +360,6 @@ impl<'a> Scene<'a> {
         self.note("command", &command);
         self.tally.fault(Fault::Command);
         self.apply(&Event::Command(command));
-    }
-
-    /// A status answer or a webhook shows another session, paid: somebody's mistake, never ours to adopt.
-    fn lie(&mut self) {
-        if !self.liar || self.books.payout.state.session().is_none() {
-            return;
-        }
-        self.lied = true;
-        self.tally.fault(Fault::ForeignReport);
-        let report = self.pike.foreign(&self.books.payout);
-        self.note("foreign", &report.status);
-        let report = self.books.as_read(EffectKind::ReadStatus, report);
-        self.apply(&Event::Observed(Observation::Reported(report)));
     }
 
     pub fn break_with(&mut self, broken: Broken) {

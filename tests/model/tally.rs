@@ -16,6 +16,7 @@ pub enum Fault {
     WebhookLost,
     WebhookRepeated,
     ForeignReport,
+    ClosedPaid,
     EmptyPromise,
     Command,
     PermitStale,
@@ -25,7 +26,7 @@ pub enum Fault {
     FlagTakenOff,
 }
 
-pub const FAULTS: [Fault; 18] = [
+pub const FAULTS: [Fault; 19] = [
     Fault::NotSent,
     Fault::RequestLost,
     Fault::LateRequest,
@@ -37,6 +38,7 @@ pub const FAULTS: [Fault; 18] = [
     Fault::WebhookLost,
     Fault::WebhookRepeated,
     Fault::ForeignReport,
+    Fault::ClosedPaid,
     Fault::EmptyPromise,
     Fault::Command,
     Fault::PermitStale,
@@ -46,7 +48,7 @@ pub const FAULTS: [Fault; 18] = [
     Fault::FlagTakenOff,
 ];
 
-pub const STATES: usize = 16;
+pub const STATES: usize = 17;
 
 #[derive(Debug, Default)]
 pub struct Tally {

@@ -3,8 +3,9 @@
 //! compares what can be reached with and without all of them.
 
 use super::{
+    desk::Facts,
     moves::Moves,
-    point::{Phase, Point, Row, Session, Slot, Stage, Worker},
+    point::{Phase, Point, Row, Session, Shown, Slot, Stage, Worker},
 };
 use crate::bug::Bug;
 use payoutd::domain::{effect::EffectKind, permit::PermitKind};
@@ -20,7 +21,7 @@ impl Moves {
         let facts = &self.desk.facts[usize::from(point.payout)];
         if !self.has(Bug::FenceDropped) {
             for worker in &mut point.workers {
-                if idle_from_now(*worker) {
+                if idle_from_now(*worker) || self.knocks_in_vain(&point.pike, *worker) {
                     *worker = Worker::Idle;
                 }
             }
@@ -42,9 +43,7 @@ impl Moves {
         for (at, slot) in Slot::OURS.into_iter().enumerate() {
             let stage = point.pike[at].stage;
             // Nothing of what is on its way does anything to a closed session.
-            if matches!(stage, Stage::Paid | Stage::Unpaid | Stage::Cancelled)
-                && !self.has(Bug::ClosedRestarts)
-            {
+            if point.pike[at].is_closed() && !self.has(Bug::ClosedRestarts) {
                 for kind in &mut point.late {
                     kind[at] = 0;
                 }
@@ -56,8 +55,42 @@ impl Moves {
                 point.pike[at] = Session::default();
             }
         }
+        self.forget_past(&mut point, facts);
         point.workers.sort_unstable();
         point
+    }
+
+    /// It has lost its claim, and its request goes to a session that is closed.
+    fn knocks_in_vain(&self, pike: &[Session], worker: Worker) -> bool {
+        let Worker::Busy { current: false, session, phase: Phase::Sending, .. } = worker else {
+            return false;
+        };
+        let closed = session.and_then(Slot::at).is_some_and(|at| pike[at].is_closed());
+        closed && !self.has(Bug::ClosedRestarts)
+    }
+
+    /// Of an attempt before only what Pike may still tell or do counts: every picture that it could have
+    /// told is taken to have been told, which allows more and hides nothing.
+    fn forget_past(&self, point: &mut Point, facts: &Facts) {
+        point.early &= point.row(EffectKind::ReadStatus) != Row::Absent && facts.retrying;
+        for (at, slot) in Slot::OURS.into_iter().enumerate() {
+            let session = &mut point.pike[at];
+            if !facts.past[at] || facts.ours == Some(slot) || session.is_open() {
+                continue;
+            }
+            if session.stage == Stage::Unpaid {
+                session.enter(Stage::Cancelled);
+            }
+            for shown in [Shown::Awaiting, Shown::Error, Shown::Unpaid, Shown::Cancelled] {
+                session.tell(shown);
+            }
+            session.payouts = session.payouts.min(1);
+            point.keys_used[at] = false;
+            if !point.workers.iter().any(|worker| worker.knows(slot)) {
+                point.confirm_permits[at] = false;
+                point.cancel_permits[at] = false;
+            }
+        }
     }
 }
 

@@ -5,13 +5,16 @@
 //! the end of every hold. What differs is kept, so the model waits and does not wait at every step.
 
 use super::{
-    point::{Answer, Picture, Quick, Slot, place},
+    partner::Reading,
+    point::{Answer, Picture, Quick, SLOTS, Slot, place},
     told::slot,
 };
 use crate::{
-    books::{Books, EPOCH, Terms},
+    again,
+    books::{Books, EPOCH},
     bug::Bug,
     mutant::{self, Broken},
+    terms::{PAUSE, Terms},
 };
 use payoutd::domain::{
     decide::{Decision, Step, World, needs_verdict},
@@ -19,7 +22,7 @@ use payoutd::domain::{
     event::Event,
     payout::{Anomaly, Payout},
     permit::{self, Evidence, Permit, PermitKind, Unfit},
-    policy::{Policy, ResendStart},
+    policy::Policy,
     provider::ProviderFacts,
     rules::RuleSet,
     state::State,
@@ -56,6 +59,10 @@ pub struct Follows {
     pub voids: [bool; 5],
     pub permit: Option<(PermitKind, Option<Slot>)>,
     pub watched: bool,
+    /// Another attempt begins.
+    pub again: bool,
+    /// The status read that it wants is asked for before the pause is over.
+    pub early: bool,
     /// It may follow when one has waited long enough.
     pub waited: bool,
     pub broken: Option<Broken>,
@@ -73,6 +80,13 @@ pub struct Facts {
     pub returned: bool,
     pub flagged: bool,
     pub ours: Option<Slot>,
+    /// Sessions of the attempts before.
+    pub past: [bool; SLOTS],
+    /// Attempts that were begun.
+    pub begun: usize,
+    /// Another attempt has the number of the present one.
+    pub doubled: bool,
+    pub retrying: bool,
     pub permit: Option<PermitKind>,
     /// The last look finds another payout than the one whose confirm was permitted.
     pub altered: bool,
@@ -86,16 +100,15 @@ pub struct Desk {
     pub facts: Vec<Facts>,
     asked: HashMap<Question, usize, BuildHasherDefault<Quick>>,
     pub answers: Vec<Vec<Follows>>,
-    policy: Policy,
+    pub policy: Policy,
     rules: RuleSet,
     bug: Option<Bug>,
 }
 
 impl Desk {
-    pub fn open(resend: bool, bug: Option<Bug>) -> Self {
+    pub fn open(reading: Reading, bug: Option<Bug>) -> Self {
         let terms = Terms::new();
-        let policy = if resend { terms.same_session } else { terms.never };
-        assert_eq!(policy.resend_start == ResendStart::SameSession, resend);
+        let policy = terms.policy(reading.resend, reading.attempts).clone();
         let cap = [("RUB".parse().unwrap(), CAP)];
         let rules = RuleSet { recipient_daily_cap: cap.into(), ..terms.rules };
         let first = Books::open(MINOR, &policy, &rules, None).payout;
@@ -123,6 +136,8 @@ impl Desk {
         payout.facts = ProviderFacts::default();
         if let State::OnHold { until, .. } = &mut payout.state {
             *until = EPOCH + HOLD_ENDS;
+        } else if let State::Retrying { at, .. } = &mut payout.state {
+            *at = EPOCH + PAUSE;
         }
         let at = self.payouts.iter().position(|known| *known == payout).unwrap_or_else(|| {
             self.facts.push(facts(&payout, &self.rules.version));
@@ -240,16 +255,20 @@ impl Desk {
         let why =
             format!("{:?}{}", step.why, anomaly.map_or(String::new(), |anomaly| format!(", {anomaly:?}")));
         payout.state = step.to;
+        let again = step.ends.is_some() && payout.state == State::Accepted;
+        let early = step.effects.contains(&EffectKind::ReadStatus)
+            && payout.state.retry_at().is_some_and(|at| now < at);
         if !self.has(Bug::AnomalyForgotten) {
             anomaly.into_iter().for_each(|anomaly| payout.raise(anomaly));
             if step.clears_flag {
                 payout.unflag();
             }
         }
+        let second = payout.permit.is_some() && step.permit.is_some();
+        again::end(self.bug, &mut payout, step.ends, step.learnt);
         let unpermitted = self.number(payout.clone());
         let ours = payout.state.session().and_then(slot);
         let given = step.permit.as_ref().map(|permit| (permit.kind, ours));
-        let second = payout.permit.is_some() && step.permit.is_some();
         if let Some(permit) = step.permit.filter(|_| !self.has(Bug::PermitForgotten)) {
             payout.permit = Some(permit);
         }
@@ -262,6 +281,8 @@ impl Desk {
             voids,
             permit: given,
             watched,
+            again,
+            early,
             waited: true,
             broken: second.then_some("a second permit"),
             why,
@@ -278,6 +299,8 @@ impl Desk {
             voids: [false; 5],
             permit: None,
             watched,
+            again: false,
+            early: false,
             waited: true,
             broken: None,
             why: String::new(),
@@ -335,6 +358,10 @@ fn facts(payout: &Payout, rule_set: &str) -> Facts {
         returned: matches!(state, State::Returned { .. }),
         flagged: payout.anomaly.is_some(),
         ours: state.session().and_then(slot),
+        past: Slot::OURS.map(|ours| payout.past.iter().any(|past| slot(&past.session) == Some(ours))),
+        begun: again::begun(payout),
+        doubled: again::doubled(payout),
+        retrying: state.retry_at().is_some(),
         permit,
         altered: payout.permit.as_ref().is_some_and(|permit| altered(payout, permit, rule_set)),
     }

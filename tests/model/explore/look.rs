@@ -51,6 +51,7 @@ impl Moves {
             (leaves && withheld, "a confirm was withheld and sent"),
             (leaves && !ours, "a confirm was sent by who did not hold it"),
             (leaves && altered, "a confirm was sent for what nobody had permitted"),
+            (leaves && point.told_old, "a confirm was sent after an old session had been paid"),
             (leaves && point.stale, "a confirm was sent under a permit that was too old"),
         ];
         let broken = broken.into_iter().find_map(|(broken, what)| broken.then_some(what));

@@ -74,10 +74,11 @@ pub fn every_path(reading: Reading, faults: usize, bug: Option<Bug>) -> Seen {
 }
 
 /// The first reading of Pike under which a bug breaks a promise.
-pub fn catch(bug: Bug, faults: usize) -> Option<Caught> {
+pub fn catch(bug: Bug) -> Option<Caught> {
     let mut moments = 0;
-    READINGS.into_iter().find_map(|reading| {
-        let seen = every_path(reading, faults, Some(bug));
+    let telling = |reading: &Reading| reading.attempts == bug.needs_attempts();
+    READINGS.into_iter().filter(telling).find_map(|reading| {
+        let seen = every_path(reading, reading.few(), Some(bug));
         moments += seen.moments.iter().sum::<usize>();
         let Breach { broken, faults, steps, .. } = seen.breach?;
         Some(Caught { broken, faults, steps, moments })

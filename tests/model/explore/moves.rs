@@ -5,10 +5,10 @@ use super::{
     desk::{Desk, Ev},
     look,
     partner::{Partner, Reading, Reply, picture},
-    point::{Answer, Phase, Picture, Point, Row, Slot, Stage, TOLD, Worker, place},
+    point::{Answer, Phase, Picture, Point, Row, SLOTS, Shown, Slot, Stage, TOLD, Worker, place},
     wire,
 };
-use crate::{bug::Bug, mutant::Broken};
+use crate::{again, bug::Bug, mutant::Broken};
 use payoutd::domain::{effect::EffectKind, permit::PermitKind};
 
 /// What a step is called.
@@ -52,7 +52,7 @@ pub fn calling(text: &'static str, kind: EffectKind) -> Label {
 
 impl Moves {
     pub fn new(reading: Reading, bug: Option<Bug>) -> Self {
-        let desk = Desk::open(reading.resend, bug);
+        let desk = Desk::open(reading, bug);
         Self { desk, reading, partner: Partner { reading, bug }, alike: true, bug, replies: vec![] }
     }
 
@@ -67,15 +67,17 @@ impl Moves {
             rows: [Row::Absent; 5],
             workers: [Worker::Idle; 2],
             pike: Default::default(),
-            late: [[0; 2]; 3],
+            late: [[0; SLOTS]; 3],
             confirms_on: true,
             watched: true,
-            key_used: false,
+            keys_used: [false; SLOTS],
             lied: false,
-            confirm_permits: [false; 2],
-            cancel_permit: false,
+            confirm_permits: [false; SLOTS],
+            cancel_permits: [false; SLOTS],
             stale: false,
             cleared: false,
+            early: false,
+            told_old: false,
         };
         point.set(EffectKind::CreateSession, Row::Free);
         point
@@ -121,8 +123,9 @@ impl Moves {
         for at in 0..point.pike.len() {
             let mut reached = vec![];
             self.partner.proceed(point, at, faults, |to| reached.push(to));
-            // That Pike gives up waiting for our word is no excuse for never giving it.
-            let calm = !faults && point.pike[at].stage != Stage::Awaiting;
+            // That Pike gives up waiting for our word is no excuse for never giving it, unless it may not be
+            // given any more: an old session was paid.
+            let calm = !faults && (point.pike[at].stage != Stage::Awaiting || point.told_old);
             let label = called(if faults { wire::LIE } else { "Pike goes on by itself" });
             for to in reached {
                 self.push(out, to, label, calm);
@@ -178,6 +181,7 @@ impl Moves {
             let broken = [
                 (off, "a confirm was claimed against the switch"),
                 (facts.is_final && kind != EffectKind::ReadStatus, "a call about a final payout"),
+                (facts.retrying && kind != EffectKind::ReadStatus, "a call about a closed attempt"),
                 (start && facts.permit.is_some(), "a start after the decision about the money"),
             ];
             let broken = broken.into_iter().find_map(|(broken, what)| broken.then_some(what));
@@ -220,14 +224,14 @@ impl Moves {
             let told = TOLD.into_iter().filter(|shown| session.has_told(*shown));
             for seen in told.map(|shown| Picture { shown, ..picture(session, slot) }) {
                 // As the inbox does: only what is about our session finds the payout.
-                if ours == Some(slot) || (self.has(Bug::ForeignAccepted) && ours.is_some()) {
+                if self.finds(point, slot) || (self.has(Bug::ForeignAccepted) && ours.is_some()) {
                     let label = Label { answer: Some(Answer::Shows(seen)), ..called("webhook") };
                     self.decide(point, Ev::Webhook(seen), label, false, out);
                 }
             }
         }
         if self.has(Bug::ForeignAccepted) && ours.is_some() {
-            let shown = super::point::Shown::Paid;
+            let shown = Shown::Paid;
             let seen = Picture { session: Slot::Foreign, shown, several: false, other_amount: false };
             let label = called("a webhook about somebody else");
             self.decide(point, Ev::Webhook(seen), label, false, out);
@@ -248,6 +252,19 @@ impl Moves {
         }
         let to = Point { confirms_on: !point.confirms_on, ..*point };
         self.push(out, to, called("the switch is thrown"), to.confirms_on);
+    }
+
+    /// Whether what is told about a session of Pike's finds the payout.
+    fn finds(&self, point: &Point, slot: Slot) -> bool {
+        let facts = &self.desk.facts[usize::from(point.payout)];
+        facts.ours == Some(slot) || slot.at().is_some_and(|at| facts.past[at])
+    }
+
+    /// Whether somebody tells that an attempt before was paid.
+    fn tells_old(&self, point: &Point, ev: Ev) -> bool {
+        let Ev::Webhook(seen) = ev else { return false };
+        let paid = matches!(seen.shown, Shown::Paid | Shown::Returned);
+        paid && self.finds(point, seen.session) && self.ours(point) != Some(seen.session)
     }
 
     /// The engine's transaction.
@@ -273,16 +290,24 @@ impl Moves {
             to.stale &= !confirms || (follows.permit.is_none() && self.has(Bug::PermitNotRenewed));
             let unpermitted = Point { payout: follows.unpermitted, ..to };
             let mut broken = follows.broken;
-            match follows.permit {
-                None => {}
-                Some(_) if point.cancel_permit || point.confirm_permits.contains(&true) => {
+            to.told_old |= self.tells_old(point, ev);
+            if follows.wants[place(EffectKind::ReadStatus)] && torn.row(EffectKind::ReadStatus) == Row::Absent
+            {
+                to.early = follows.early;
+            }
+            let promises = [
+                (follows.again && point.early, again::UNPROVEN),
+                (confirms && to.told_old, "a confirm was asked for after an old session had been paid"),
+            ];
+            broken = broken.or(promises.into_iter().find_map(|(broken, what)| broken.then_some(what)));
+            if let Some((kind, Some(at))) = follows.permit.map(|(kind, slot)| (kind, slot.and_then(Slot::at)))
+            {
+                if point.cancel_permits[at] || point.confirm_permits[at] {
                     broken = broken.or(Some("a second permit"));
                 }
-                Some((PermitKind::Cancel, _)) => to.cancel_permit = true,
-                Some((PermitKind::Confirm, slot)) => {
-                    if let Some(at) = slot.and_then(Slot::at) {
-                        to.confirm_permits[at] = true;
-                    }
+                match kind {
+                    PermitKind::Cancel => to.cancel_permits[at] = true,
+                    PermitKind::Confirm => to.confirm_permits[at] = true,
                 }
             }
             let (waited, wants, permit) = (follows.waited, follows.wants != [false; 5], follows.permit);
@@ -293,8 +318,8 @@ impl Moves {
             self.push(out, to, label, calm && waited);
             out.last_mut().unwrap().broken = broken;
             if wants && self.has(Bug::EffectsLater) {
-                let to =
-                    Point { cancel_permit: to.cancel_permit, confirm_permits: to.confirm_permits, ..torn };
+                let (cancel_permits, confirm_permits) = (to.cancel_permits, to.confirm_permits);
+                let to = Point { cancel_permits, confirm_permits, ..torn };
                 self.push(out, to, Label { text: "torn: the effects are never written,", ..label }, false);
             }
             if permit.is_some() && self.has(Bug::PermitLater) {

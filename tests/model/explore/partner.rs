@@ -15,14 +15,29 @@ pub struct Reading {
     pub keys: bool,
     /// Our setting: an unknown start is sent again on the same session.
     pub resend: bool,
+    /// Our setting: what Pike closed unpaid is tried again, once.
+    pub attempts: bool,
 }
 
-pub const READINGS: [Reading; 4] = [
-    Reading { name: "adds, no keys", adds: true, keys: false, resend: false },
-    Reading { name: "adds, keys", adds: true, keys: true, resend: false },
-    Reading { name: "refuses, no keys, start sent again", adds: false, keys: false, resend: true },
-    Reading { name: "refuses, keys, start sent again", adds: false, keys: true, resend: true },
+pub const READINGS: [Reading; 6] = [
+    reading("adds, no keys", [true, false, false, false]),
+    reading("adds, keys", [true, true, false, false]),
+    reading("refuses, no keys, start sent again", [false, false, true, false]),
+    reading("refuses, keys, start sent again", [false, true, true, false]),
+    reading("adds, no keys, two attempts", [true, false, false, true]),
+    reading("refuses, keys, start sent again, two attempts", [false, true, true, true]),
 ];
+
+const fn reading(name: &'static str, [adds, keys, resend, attempts]: [bool; 4]) -> Reading {
+    Reading { name, adds, keys, resend, attempts }
+}
+
+impl Reading {
+    /// Faults per path in an ordinary run: with attempts two would take too long.
+    pub fn few(&self) -> usize {
+        if self.attempts { 1 } else { 2 }
+    }
+}
 
 /// One way in which Pike may take a request.
 #[derive(Clone, Copy, Debug)]
@@ -55,7 +70,7 @@ impl Partner {
         let at = slot?.at()?;
         let session = point.pike[at];
         match kind {
-            EffectKind::Confirm if point.cancel_permit => {
+            EffectKind::Confirm if point.cancel_permits[at] => {
                 Some("Pike got a confirm after the payout was forbidden")
             }
             EffectKind::Confirm if !point.confirm_permits[at] => {
@@ -67,7 +82,9 @@ impl Partner {
             EffectKind::Confirm if !session.has_told(Shown::Awaiting) => {
                 Some("Pike got a confirm that it had not asked for")
             }
-            EffectKind::Cancel if !point.cancel_permit => Some("Pike got a cancel that was never permitted"),
+            EffectKind::Cancel if !point.cancel_permits[at] => {
+                Some("Pike got a cancel that was never permitted")
+            }
             EffectKind::Confirm
             | EffectKind::Cancel
             | EffectKind::CreateSession
@@ -115,11 +132,11 @@ impl Partner {
 
     fn start(self, point: &Point, slot: Slot, at: usize, out: &mut Vec<Reply>) {
         let refused = |note| Reply { to: *point, answer: Answer::Unknown, fault: false, note };
-        if self.reading.keys && point.key_used && !self.has(Bug::KeyForgotten) {
+        if self.reading.keys && point.keys_used[at] && !self.has(Bug::KeyForgotten) {
             return out.push(refused("idempotency_key_already_exists"));
         }
         let mut seen = *point;
-        seen.key_used = self.reading.keys;
+        seen.keys_used[at] = self.reading.keys;
         let stage = point.pike[at].stage;
         if stage == Stage::Created || (stage == Stage::Cancelled && self.has(Bug::ClosedRestarts)) {
             seen.pike[at].payouts = 1;
@@ -129,7 +146,7 @@ impl Partner {
             let other = self.becomes(&seen, slot, Stage::Working, "started with another amount");
             out.push(Reply { fault: true, ..other });
             let mut declined = *point;
-            declined.key_used = self.reading.keys;
+            declined.keys_used[at] = self.reading.keys;
             let reply = Reply { to: declined, answer: Answer::Declined, fault: false, note: "declined" };
             declined.pike[at].enter(Stage::Cancelled);
             return out.extend([reply, Reply { to: declined, note: "declined, session closed", ..reply }]);
@@ -208,14 +225,15 @@ impl Partner {
         let lies = |honest: bool| faults != honest;
         let mut enter = |stage: Stage, lied: bool| {
             let mut to = *point;
+            to.pike[at].reopened |= lied && !session.is_open() && stage == Stage::Paid;
             to.pike[at].enter(stage);
             to.lied |= lied;
             each(to);
         };
         let unasked =
             lies(self.has(Bug::PaysUnasked)) && matches!(session.stage, Stage::Working | Stage::Awaiting);
-        let closed =
-            lies(self.has(Bug::PaysClosed)) && session.stage == Stage::Cancelled && session.payouts > 0;
+        let is_closed = matches!(session.stage, Stage::Cancelled | Stage::Unpaid);
+        let closed = lies(self.has(Bug::PaysClosed)) && is_closed && session.payouts > 0;
         if unasked || closed {
             enter(Stage::Paid, faults);
         }

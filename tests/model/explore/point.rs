@@ -4,19 +4,19 @@
 use payoutd::domain::effect::EffectKind;
 use std::hash::{Hash, Hasher};
 
-pub const SLOTS: usize = 2;
+pub const SLOTS: usize = 3;
 
-/// Which of Pike's sessions: no fault budget of ours makes more than two that matter, and one is somebody
-/// else's.
+/// Which of Pike's sessions: one for each attempt and one that nobody wanted, and one is somebody else's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Slot {
     A,
     B,
+    C,
     Foreign,
 }
 
 impl Slot {
-    pub const OURS: [Self; SLOTS] = [Self::A, Self::B];
+    pub const OURS: [Self; SLOTS] = [Self::A, Self::B, Self::C];
 
     /// Place in the lists of sessions, for one of ours.
     pub fn at(self) -> Option<usize> {
@@ -119,6 +119,8 @@ pub struct Session {
     pub payouts: u8,
     pub other_amount: bool,
     pub returned: bool,
+    /// Pike has paid it after it had closed it unpaid: its own word broken, and not ours to prevent.
+    pub reopened: bool,
     /// Pictures that a webhook was ever made of: any of them may arrive at any time, again and again, or
     /// never.
     pub told: u8,
@@ -149,22 +151,31 @@ impl Session {
     /// Enters a stage; Pike makes a webhook of it if it is worth one.
     pub fn enter(&mut self, stage: Stage) {
         self.stage = stage;
-        if let Some(bit) = TOLD.iter().position(|told| *told == self.shown()) {
+        self.tell(self.shown());
+    }
+
+    pub fn tell(&mut self, shown: Shown) {
+        if let Some(bit) = TOLD.iter().position(|told| *told == shown) {
             self.told |= 1 << bit;
         }
     }
 
+    pub fn is_closed(self) -> bool {
+        matches!(self.stage, Stage::Paid | Stage::Unpaid | Stage::Cancelled)
+    }
+
     pub fn is_open(self) -> bool {
-        !matches!(self.stage, Stage::Absent | Stage::Paid | Stage::Unpaid | Stage::Cancelled)
+        self.stage != Stage::Absent && !self.is_closed()
     }
 
     /// Payouts started in it that were not closed unpaid.
     pub fn alive(self) -> u8 {
-        if self.is_open() || self.stage == Stage::Paid { self.payouts } else { 0 }
+        let counts = (self.is_open() || self.stage == Stage::Paid) && !self.reopened;
+        if counts { self.payouts } else { 0 }
     }
 
     pub fn paid(self) -> u8 {
-        if self.stage == Stage::Paid { self.payouts } else { 0 }
+        if self.stage == Stage::Paid && !self.reopened { self.payouts } else { 0 }
     }
 }
 
@@ -184,18 +195,22 @@ pub struct Point {
     pub confirms_on: bool,
     /// A next check is noted.
     pub watched: bool,
-    /// Pike has seen the key of our start.
-    pub key_used: bool,
+    /// Pike has seen the key of our start: there is one for each attempt, which starts in one session.
+    pub keys_used: [bool; SLOTS],
     /// Pike or the network told something that is not so.
     pub lied: bool,
     /// Confirm permits ever given, by session.
     pub confirm_permits: [bool; SLOTS],
-    /// A cancel permit was ever given.
-    pub cancel_permit: bool,
+    /// Cancel permits ever given, by session.
+    pub cancel_permits: [bool; SLOTS],
     /// The confirm that is wanted was permitted too long ago, or under other rules.
     pub stale: bool,
     /// A person has taken a flag off: once is enough to see what follows.
     pub cleared: bool,
+    /// The status read that is wanted was asked for before the pause between two attempts was over.
+    pub early: bool,
+    /// We were told that the session of an attempt before was paid.
+    pub told_old: bool,
 }
 
 pub fn place(kind: EffectKind) -> usize {

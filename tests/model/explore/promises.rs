@@ -14,13 +14,17 @@ impl Moves {
         let facts = &self.desk.facts[usize::from(point.payout)];
         let sum = |count: fn(Session) -> u8| point.pike.into_iter().map(count).sum::<u8>();
         let (paid, alive) = (sum(Session::paid), sum(Session::alive));
+        let most = usize::try_from(self.desk.policy.attempts.most).unwrap();
         let open = facts.ours.and_then(Slot::at).is_some_and(|at| point.pike[at].is_open());
         let succeeded = facts.is_final && !facts.unpaid;
-        let permitted = point.confirm_permits.contains(&true);
+        let permitted = facts.ours.and_then(Slot::at).is_some_and(|at| point.confirm_permits[at]);
         let returned = point.pike.iter().any(|session| session.stage == Stage::Paid && session.returned);
         let honest = !point.lied;
         let broken = [
             (paid > 1, "paid twice"),
+            (facts.begun > most, "more attempts than allowed"),
+            (facts.doubled, "two attempts with one number"),
+            (facts.unpaid && point.told_old, "paid in an old session, and recorded as not paid"),
             (alive > 1, "two payouts alive at Pike"),
             (honest && facts.flagged, "an alarm although nobody lied"),
             (!facts.is_final && !point.watched, "nobody will ever look again"),

@@ -4,13 +4,17 @@ use super::{
     desk::{Desk, Ev, MINOR},
     point::{Answer, Picture, Shown, Slot},
 };
-use crate::{books::CREATOR, bug::Bug};
+use crate::{
+    books::CREATOR,
+    bug::Bug,
+    terms::{PASSES, REFUSED},
+};
 use payoutd::domain::{
     effect::EffectKind,
     event::{Command, Event, Observation, Outcome},
     id::SessionId,
     owner::People,
-    payout::Payout,
+    payout::{Payout, metadata_tag},
     permit::Unfit,
     provider::{ProviderError, ProviderFacts},
     session::{PayoutReport, PayoutStatus, SessionReport, SessionStatus},
@@ -39,13 +43,25 @@ impl Desk {
                 let error = |code: &str| ProviderError { code: code.to_owned(), ..ProviderError::default() };
                 let outcome = match answer {
                     Answer::Shows(picture) => Outcome::Accepted(self.report(payout, call, picture)),
-                    Answer::Declined => Outcome::Declined(error("bank_card_expired")),
+                    Answer::Declined => Outcome::Declined(error(REFUSED)),
                     Answer::Unknown | Answer::Stale | Answer::Altered => Outcome::Unknown(error("timeout")),
                 };
                 Observation::Answered { call, outcome }
             }
         };
         Event::Observed(observed)
+    }
+
+    /// What Pike was told with the start: payout and attempt.
+    fn tag(&self, payout: &Payout, session: Slot) -> String {
+        let started = payout.attempt_in(&session_id(session)).filter(|_| !self.has(Bug::PresentTag));
+        metadata_tag(payout.id, started.unwrap_or(payout.attempt))
+    }
+
+    /// Why Pike closed it: where payouts are tried again, always something after which they may be.
+    fn error(&self, shown: Shown) -> Option<ProviderError> {
+        let again = self.policy.attempts.most > 1 && matches!(shown, Shown::Unpaid | Shown::Cancelled);
+        again.then(|| ProviderError { code: PASSES.to_owned(), ..ProviderError::default() })
     }
 
     /// What the adapter makes of a picture.
@@ -73,7 +89,7 @@ impl Desk {
             status: inner,
             amount_minor: Some(MINOR + i64::from(picture.other_amount)),
             currency: Some("rub".to_owned()),
-            metadata: Some(payout.metadata_tag()),
+            metadata: Some(self.tag(payout, picture.session)),
             returned: picture.shown == Shown::Returned,
             facts: ProviderFacts::default(),
         };
@@ -93,7 +109,7 @@ impl Desk {
             status,
             awaits_confirm: picture.shown == Shown::Awaiting,
             payouts: vec![one; count],
-            error: None,
+            error: self.error(picture.shown),
             updated_at: None,
         }
     }

@@ -62,8 +62,10 @@ pub type Rough = (u16, Option<Session>, [bool; 3]);
 
 pub fn rough(moves: &Moves, point: &Point) -> Rough {
     let ours = moves.desk.facts[usize::from(point.payout)].ours;
-    let (confirm, cancel) = (point.confirm_permits.contains(&true), point.cancel_permit);
-    (point.payout, ours.and_then(Slot::at).map(|at| point.pike[at]), [confirm, cancel, point.lied])
+    let ours = ours.and_then(Slot::at);
+    let (confirm, cancel) =
+        ours.map_or((false, false), |at| (point.confirm_permits[at], point.cancel_permits[at]));
+    (point.payout, ours.map(|at| point.pike[at]), [confirm, cancel, point.lied])
 }
 
 /// The same without our number of the payout, which depends on the order of exploring.
