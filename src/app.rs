@@ -3,9 +3,11 @@
 
 mod calls;
 mod check;
+mod report;
 mod unflag;
 
 pub use check::{accept, check};
+pub use report::{ReportArgs, reconcile_report};
 pub use unflag::unflag;
 
 use crate::{

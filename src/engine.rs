@@ -7,9 +7,11 @@ mod apply;
 mod create;
 mod findings;
 mod line;
+mod reports;
 mod write;
 
 pub use create::{CreateRefusal, Created};
+pub use reports::Compared;
 
 use crate::{
     batch::{Batcher, Gone},

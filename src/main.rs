@@ -88,6 +88,8 @@ enum Command {
         #[arg(long, env = "PAYOUTD_CONFIG")]
         config: PathBuf,
     },
+    /// Compare Pike's daily report with our books; exit code 3 if they differ
+    ReconcileReport(app::ReportArgs),
     /// What a running payoutd has found
     Findings {
         #[command(subcommand)]
@@ -242,6 +244,7 @@ async fn run(command: Command) -> Result<ExitCode> {
             app::accept(&database_url, &check, &subject, &reason).await?;
             println!("{check} of {subject} is accepted");
         }
+        Command::ReconcileReport(args) => return app::reconcile_report(&args, &environment).await,
         Command::Health { url } => return health(&url).await,
         Command::WithPostgres { command } => return dev::with_postgres(command).await,
     }

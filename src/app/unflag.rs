@@ -11,6 +11,7 @@ use crate::{
 };
 use anyhow::{Context, Result, bail};
 use secrecy::ExposeSecret;
+use sqlx::PgPool;
 
 /// Who did it, in the history.
 const BY: &str = "command line";
@@ -32,15 +33,7 @@ pub async fn unflag(config: &Config, id: PayoutId, reason: &str) -> Result<()> {
     let stored = payouts::read(&mut db, &[id]).await?.pop();
     drop(db);
     let project = stored.with_context(|| format!("there is no payout {id}"))?.payout.project;
-    let (rules, _) = config::rules::load(&config.rules.file)?;
-    let engine = Engine::start(Core {
-        pool,
-        policy: config.policy(),
-        rules,
-        stop_line: config.stop_line(),
-        mode: crate::domain::policy::Mode::Everything,
-        wake: Wake::default(),
-    });
+    let engine = engine(config, pool)?;
     let command = Command::ClearFlag { by: BY.to_owned(), reason: reason.to_owned() };
     let envelope = Envelope { payout: id, event: Event::Command(command), cause: Cause::Command(project) };
     match engine.submit(envelope).await? {
@@ -48,4 +41,17 @@ pub async fn unflag(config: &Config, id: PayoutId, reason: &str) -> Result<()> {
         Applied::Refused(_) => bail!("there is no flag on {id}: nothing was changed"),
         Applied::Superseded | Applied::NoSuchPayout => bail!("there is no payout {id}"),
     }
+}
+
+/// An engine for one command; the payoutd that runs beside it finds by polling what it leaves to do.
+pub(super) fn engine(config: &Config, pool: PgPool) -> Result<Engine> {
+    let (rules, _) = config::rules::load(&config.rules.file)?;
+    Ok(Engine::start(Core {
+        pool,
+        policy: config.policy(),
+        rules,
+        stop_line: config.stop_line(),
+        mode: crate::domain::policy::Mode::Everything,
+        wake: Wake::default(),
+    }))
 }

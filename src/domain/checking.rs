@@ -63,10 +63,18 @@ pub enum Check {
     NotificationWaiting,
     /// A row that no code of ours could have written.
     ImpossibleRow,
+    /// Paid or returned by our books, and in no report of Pike's.
+    ReportMissing,
+    /// In Pike's report as paid or returned, and not ours or not so by our books.
+    ReportExtra,
+    /// Pike's report has another amount or currency.
+    ReportAmount,
+    /// In Pike's reports more than once.
+    ReportTwice,
 }
 
 impl Check {
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 31] = [
         Self::PaidTwice,
         Self::SeveralSessions,
         Self::UnknownSession,
@@ -94,7 +102,16 @@ impl Check {
         Self::WebhookWaiting,
         Self::NotificationWaiting,
         Self::ImpossibleRow,
+        Self::ReportMissing,
+        Self::ReportExtra,
+        Self::ReportAmount,
+        Self::ReportTwice,
     ];
+
+    /// Those that come from comparing Pike's report with our books, which a person begins. The checker in the
+    /// background neither finds them nor forgets them.
+    pub const OF_REPORTS: [Self; 4] =
+        [Self::ReportMissing, Self::ReportExtra, Self::ReportAmount, Self::ReportTwice];
 
     /// Whether one is enough to stop the project's confirms: money moved, or may move, as nobody decided, or
     /// what decides about it was altered.
@@ -112,7 +129,10 @@ impl Check {
             | Self::EffectUnpermitted
             | Self::DestinationAltered
             | Self::PaidButUnpaidHere
-            | Self::OtherAmount => true,
+            | Self::OtherAmount
+            | Self::ReportExtra
+            | Self::ReportAmount
+            | Self::ReportTwice => true,
             // Money of a session without our metadata may be somebody else's, who uses the same Pike project.
             Self::PaidForNobody
             | Self::UnpaidButPaidHere
@@ -128,7 +148,9 @@ impl Check {
             | Self::EffectAfterEnd
             | Self::WebhookWaiting
             | Self::NotificationWaiting
-            | Self::ImpossibleRow => false,
+            | Self::ImpossibleRow
+            // Nobody has too much, and a part of the report may be on its way.
+            | Self::ReportMissing => false,
         }
     }
 }
@@ -222,7 +244,7 @@ fn newest(report: &SessionReport, paid: &[&PayoutReport]) -> Newest {
 }
 
 /// The payout that a metadata tag names: its id, a slash, and the number of the attempt.
-fn named(tag: &str) -> Option<PayoutId> {
+pub(super) fn named(tag: &str) -> Option<PayoutId> {
     let (id, attempt) = tag.split_once('/')?;
     attempt.parse::<i32>().ok()?;
     id.parse().ok()
@@ -250,6 +272,9 @@ mod tests {
             Check::DestinationAltered,
             Check::PaidButUnpaidHere,
             Check::OtherAmount,
+            Check::ReportExtra,
+            Check::ReportAmount,
+            Check::ReportTwice,
         ];
         assert!(stopping.eq(expected));
     }

@@ -14,6 +14,7 @@ pub mod payout;
 pub mod permit;
 pub mod policy;
 pub mod provider;
+pub mod report;
 pub mod rules;
 pub mod session;
 pub mod state;

@@ -16,6 +16,12 @@ impl Currency {
     pub fn code(self) -> &'static str {
         self.0.code()
     }
+
+    /// How many decimals its major unit has.
+    #[must_use]
+    pub fn decimals(self) -> u16 {
+        self.0.exponent().expect("a currency has minor units: `from_str`")
+    }
 }
 
 impl PartialOrd for Currency {

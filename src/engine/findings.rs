@@ -36,17 +36,22 @@ impl Engine {
         })
         .await?;
         let Some((new, stopped)) = kept else { return Ok(false) };
-        for finding in new {
-            let (check, project) = (finding.check.code(), &finding.project);
-            let (payout, subject) = (finding.payout.map(|id| id.to_string()), &finding.subject);
-            tracing::warn!(check, payout, subject, %project, words = finding.words, "not as promised");
-        }
-        for (finding, reason) in stopped {
-            metrics::counter!("payoutd_line_stopped_total", "project" => finding.project.0.clone(),
-                "anomaly" => finding.check.code())
-            .increment(1);
-            tracing::error!(project = %finding.project, reason, "confirms were switched off by a finding");
-        }
+        tell(&new, &stopped);
         Ok(true)
+    }
+}
+
+/// One line for each finding that is new, and for each line that it stopped.
+pub(super) fn tell(new: &[&Finding], stopped: &[(&Finding, String)]) {
+    for finding in new {
+        let (check, project) = (finding.check.code(), &finding.project);
+        let (payout, subject) = (finding.payout.map(|id| id.to_string()), &finding.subject);
+        tracing::warn!(check, payout, subject, %project, words = finding.words, "not as promised");
+    }
+    for (finding, reason) in stopped {
+        metrics::counter!("payoutd_line_stopped_total", "project" => finding.project.0.clone(),
+            "anomaly" => finding.check.code())
+        .increment(1);
+        tracing::error!(project = %finding.project, reason, "confirms were switched off by a finding");
     }
 }

@@ -3,10 +3,12 @@
 
 mod client;
 mod outcome;
+mod report;
 pub mod sign;
 mod wait;
 mod wire;
 
 pub use client::{Call, Pike, PikeProject, PikeSettings};
 pub use outcome::{Answer, Condition, Reply};
+pub use report::{DailyReport, NoHeader, read_report};
 pub use wire::{ApiVersion, Webhook, read_webhook};

@@ -1,16 +1,18 @@
 //! The promises as questions to the database: each check is one query that returns what is not as promised.
-//! `of_payouts` asks about given payouts, by keys alone; `of_queue` about what waits, by small indexes.
-//! Nothing here changes a row, and nothing is concluded from a flag that payoutd has set itself, save that a
-//! person knows already.
+//! `of_payouts` asks about given payouts, by keys alone; `of_queue` about what waits, by small indexes;
+//! `of_reports` compares with Pike's report. Nothing here changes a row, and nothing is concluded from a flag
+//! that payoutd has set itself, save that a person knows already.
 
 mod of_payouts;
 mod of_queues;
+mod of_reports;
 mod permits;
 
 use super::{StoreError, encoding::Code};
 use crate::domain::{
     checking::{Check, Finding},
     id::{PayoutId, ProjectId},
+    report::Day,
 };
 use sqlx::PgConnection;
 use std::time::Duration;
@@ -83,6 +85,25 @@ pub async fn of_queue(
         findings.extend(rows.into_iter().map(|row| row.into_finding(*check)));
     }
     Ok(findings)
+}
+
+/// Where a report, which is complete, and our books differ, and what is still open from other reports.
+///
+/// # Errors
+/// Database errors only.
+pub async fn of_report(
+    db: &mut PgConnection,
+    project: &ProjectId,
+    report: i64,
+    day: Day,
+) -> Result<Vec<Finding>, StoreError> {
+    of_reports::ask(db, project, report, day).await
+}
+
+/// The stored names of the checks that [`of_report`] makes.
+#[must_use]
+pub fn names_of_reports() -> Vec<&'static str> {
+    Check::OF_REPORTS.iter().map(Code::code).collect()
 }
 
 /// The stored names of the checks that [`of_queue`] makes.

@@ -7,6 +7,7 @@ use crate::domain::{
     environment::Environment,
     payout::{Anomaly, DestinationKind, PastEnd},
     permit::PermitKind,
+    report::LineKind,
     rules::RuleOutcome,
     state::{HoldCause, Status},
 };
@@ -110,6 +111,10 @@ codes!(Check {
     WebhookWaiting => "webhook_waiting",
     NotificationWaiting => "notification_waiting",
     ImpossibleRow => "impossible_row",
+    ReportMissing => "report_missing",
+    ReportExtra => "report_extra",
+    ReportAmount => "report_amount",
+    ReportTwice => "report_twice",
 });
 
 codes!(Newest {
@@ -123,6 +128,8 @@ codes!(Newest {
 });
 
 codes!(PastEnd { Unpaid => "unpaid", Paid => "paid", Returned => "returned" });
+
+codes!(LineKind { Paid => "paid", Returned => "returned" });
 
 codes!(Reason {
     SessionCreated => "session_created",

@@ -4,7 +4,7 @@
 use super::{StoreError, encoding::Code};
 use crate::domain::{
     checking::{Check, Finding},
-    id::PayoutId,
+    id::{PayoutId, ProjectId},
 };
 use sqlx::PgConnection;
 use std::{collections::BTreeMap, time::Duration};
@@ -97,6 +97,8 @@ pub enum Looked<'a> {
     Payouts(&'a [PayoutId]),
     /// Everything that these checks are about.
     Checks(&'a [&'static str]),
+    /// All that is open between this project's books and Pike's reports.
+    Reports(&'a ProjectId),
 }
 
 /// Keeps what was found and says which findings are new.
@@ -143,7 +145,7 @@ pub async fn forget(tx: &mut PgConnection, looked: Looked<'_>) -> Result<(), Sto
                  WHERE gone_at IS NULL AND seen_at < now() AND payout_id = ANY($1) AND check_name <> ALL($2)",
             )
             .bind(ids)
-            .bind(super::checks::names_of_queues())
+            .bind([super::checks::names_of_queues(), super::checks::names_of_reports()].concat())
             .execute(tx)
             .await?;
         }
@@ -156,20 +158,33 @@ pub async fn forget(tx: &mut PgConnection, looked: Looked<'_>) -> Result<(), Sto
             .execute(tx)
             .await?;
         }
+        Looked::Reports(project) => {
+            sqlx::query(
+                "UPDATE findings SET gone_at = now()
+                 WHERE gone_at IS NULL AND seen_at < now() AND project_id = $1 AND check_name = ANY($2)",
+            )
+            .bind(&project.0)
+            .bind(super::checks::names_of_reports())
+            .execute(tx)
+            .await?;
+        }
     }
     Ok(())
 }
 
-/// Payouts with findings that are not gone, seen longest ago first.
+/// Payouts with findings that are not gone, seen longest ago first; those that looking again could not undo
+/// are left out.
 ///
 /// # Errors
 /// Database errors only.
 pub async fn suspects(db: &mut PgConnection, limit: i64) -> Result<Vec<PayoutId>, StoreError> {
     let rows: Vec<Uuid> = sqlx::query_scalar(
-        "SELECT payout_id FROM findings WHERE gone_at IS NULL AND payout_id IS NOT NULL
+        "SELECT payout_id FROM findings
+         WHERE gone_at IS NULL AND payout_id IS NOT NULL AND check_name <> ALL($2)
          GROUP BY payout_id ORDER BY min(seen_at) LIMIT $1",
     )
     .bind(limit)
+    .bind(super::checks::names_of_reports())
     .fetch_all(db)
     .await?;
     Ok(rows.into_iter().map(PayoutId).collect())

@@ -17,6 +17,7 @@ pub mod notifications;
 pub mod payouts;
 pub mod permits;
 pub mod pool;
+pub mod reports;
 pub mod retry;
 pub mod rules;
 pub mod stats;
