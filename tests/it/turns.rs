@@ -127,7 +127,8 @@ async fn a_frozen_one_keeps_nothing() {
     assert_eq!(world.count(open).await, 1);
 }
 
-/// Passes bytes on until the sender's `left` writes are used up, and then keeps the connection and its peace.
+/// Passes bytes on until the client's `left` writes are used up. Then neither side hears of the other any more,
+/// not even that it is gone.
 async fn line(target: SocketAddr, left: usize) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
@@ -136,20 +137,24 @@ async fn line(target: SocketAddr, left: usize) -> SocketAddr {
         while let Ok((near, _)) = listener.accept().await {
             let (near_in, near_out) = near.into_split();
             let (far_in, far_out) = TcpStream::connect(target).await.unwrap().into_split();
-            tokio::spawn(pass_on(near_in, far_out, Arc::clone(&left)));
-            tokio::spawn(pass_on(far_in, near_out, Arc::new(AtomicUsize::new(usize::MAX))));
+            tokio::spawn(pass_on(near_in, far_out, Arc::clone(&left), 1));
+            tokio::spawn(pass_on(far_in, near_out, Arc::clone(&left), 0));
         }
     });
     addr
 }
 
-async fn pass_on(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, left: Arc<AtomicUsize>) {
+async fn pass_on(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, left: Arc<AtomicUsize>, costs: usize) {
     let mut buffer = vec![0; 1 << 16];
-    while let Ok(count @ 1..) = from.read(&mut buffer).await {
-        if left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_err() {
+    loop {
+        let count = from.read(&mut buffer).await.unwrap_or(0);
+        let spend = |left: usize| left.checked_sub(costs).filter(|_| left > 0);
+        if left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, spend).is_err() {
             pending::<()>().await;
         }
-        to.write_all(&buffer[..count]).await.unwrap();
+        if count == 0 || to.write_all(&buffer[..count]).await.is_err() {
+            return;
+        }
     }
 }
 
