@@ -238,13 +238,24 @@ pub const NOT_AT_ALL: &[Lie] = &[
          SELECT id, version, now(), 'reported', 'flag', 'contradicted', state, state FROM payouts
             WHERE id = (SELECT id FROM one);
          INSERT INTO anomalies (payout_id, seq, project_id, anomaly, counts, at)
-         SELECT id, version, 'shop', 'other_amount', true, now() FROM payouts WHERE id = (SELECT id FROM one)",
+         SELECT id, version, 'shop', 'other_amount', true, now() FROM payouts
+            WHERE id = (SELECT id FROM one)",
     ),
     alarmed(&[], HELD, OTHER_SUM, alarm!("other_amount")),
     alarmed(&[], HELD, OTHER_SUM, alarm!("several_payouts")),
     // Of a payout that was flagged before there was a table of anomalies.
-    alarmed(&[], HELD, OTHER_SUM, "UPDATE payouts SET anomaly = 'other_amount' WHERE id = (SELECT id FROM one)"),
-    alarmed(&[], HELD, OTHER_SUM, "UPDATE payouts SET raised = '{other_amount}' WHERE id = (SELECT id FROM one)"),
+    alarmed(
+        &[],
+        HELD,
+        OTHER_SUM,
+        "UPDATE payouts p SET anomaly = 'other_amount' FROM one WHERE p.id = one.id",
+    ),
+    alarmed(
+        &[],
+        HELD,
+        OTHER_SUM,
+        "UPDATE payouts p SET raised = '{other_amount}' FROM one WHERE p.id = one.id",
+    ),
     alarmed(&[], PAID, OTHER_TAG, alarm!("other_metadata")),
     alarmed(&[], HELD, CLOSED, alarm!("contradiction")),
     alarmed(&[], UNHEARD, CLOSED, alarm!("failed_after_paid")),

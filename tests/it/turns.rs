@@ -1,4 +1,5 @@
-//! Whose turn it is to check: one process at a time, never for ever, and whoever comes too late writes nothing.
+//! Whose turn it is to check: one process at a time, never for ever, and whoever comes too late writes
+//! nothing.
 
 use crate::{
     support::{database::Database, rest::order, until},
@@ -127,8 +128,8 @@ async fn a_frozen_one_keeps_nothing() {
     assert_eq!(world.count(open).await, 1);
 }
 
-/// Passes bytes on until the client's `left` writes are used up. Then neither side hears of the other any more,
-/// not even that it is gone.
+/// Passes bytes on until the client's `left` writes are used up. Then neither side hears of the other any
+/// more, not even that it is gone.
 async fn line(target: SocketAddr, left: usize) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
