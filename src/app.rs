@@ -3,10 +3,12 @@
 
 mod calls;
 mod check;
+mod health;
 mod report;
 mod unflag;
 
 pub use check::{accept, check};
+pub use health::is_ready;
 pub use report::{ReportArgs, reconcile_report};
 pub use unflag::unflag;
 

@@ -19,7 +19,7 @@ use payoutd::{
     telemetry::{self, LogFormat},
 };
 use secrecy::ExposeSecret;
-use std::{collections::BTreeSet, ffi::OsString, path::PathBuf, process::ExitCode, time::Duration};
+use std::{collections::BTreeSet, ffi::OsString, path::PathBuf, process::ExitCode};
 use tokio_util::sync::CancellationToken;
 
 /// Pays out to people's cards through Pike: never twice, never lost, never against the rules.
@@ -245,7 +245,8 @@ async fn run(command: Command) -> Result<ExitCode> {
             println!("{check} of {subject} is accepted");
         }
         Command::ReconcileReport(args) => return app::reconcile_report(&args, &environment).await,
-        Command::Health { url } => return health(&url).await,
+        Command::Health { url } if app::is_ready(&url).await? => {}
+        Command::Health { .. } => return Ok(ExitCode::FAILURE),
         Command::WithPostgres { command } => return dev::with_postgres(command).await,
     }
     Ok(ExitCode::SUCCESS)
@@ -374,16 +375,6 @@ async fn check(config: &Config) -> Result<ExitCode> {
     found.iter().for_each(|line| println!("{line}"));
     eprintln!("{} findings", found.len());
     Ok(if found.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(FOUND) })
-}
-
-async fn health(url: &str) -> Result<ExitCode> {
-    let http = reqwest::Client::builder()
-        .redirect(reqwest::redirect::Policy::none())
-        .no_proxy()
-        .timeout(Duration::from_secs(2))
-        .build()?;
-    let ready = http.get(url).send().await.is_ok_and(|response| response.status().is_success());
-    Ok(if ready { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// A token that SIGINT and SIGTERM cancel.

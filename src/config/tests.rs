@@ -2,6 +2,7 @@
 //! allowed, all of them at once; secrets stay out of sight.
 
 use super::{scratch::Scratch, *};
+use crate::domain::policy::{self, Mode, ResendStart};
 use crate::keys::{self, ForSandbox};
 use std::{collections::BTreeSet, fs};
 

@@ -57,8 +57,7 @@ pub enum Anomaly {
     OldSessionPaid,
     /// The present session is paid, and one before it was as well.
     PaidTwice,
-    /// It could be tried again, but payoutd only looks after a restore: the database may have forgotten that it
-    /// was.
+    /// It could be tried again, but payoutd only looks: the database may have forgotten that it was.
     AttemptUnsure,
     /// Pike reports failure after it had reported success.
     FailedAfterPaid,

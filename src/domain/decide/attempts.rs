@@ -181,4 +181,6 @@ pub(super) fn asked_again(payout: &Payout, report: &SessionReport, world: &World
 }
 
 #[cfg(test)]
+mod doubts;
+#[cfg(test)]
 mod tests;

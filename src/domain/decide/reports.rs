@@ -265,7 +265,7 @@ fn returned(payout: &Payout, session: &SessionId) -> Decision {
     }
 }
 
-/// Money moved in the session of an open payout: once, if it was not paid in one before, or after it was closed.
+/// Money moved in the session of an open payout: once, if it was not paid in one before.
 fn while_open(payout: &Payout, step: Step) -> Decision {
     if payout.paid_before().is_some() {
         return Decision::Flag(Anomaly::PaidTwice, step);

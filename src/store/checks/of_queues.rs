@@ -1,12 +1,7 @@
 //! The queries about what waits: `patience` as with payouts, then the most rows wanted. The tables and
 //! partial indexes that they read hold what is unfinished and nothing else, so that they are small however
-<<<<<<< HEAD
 //! many payouts there are. What stands beside a row is looked up by its key, row by row: `OFFSET 0` keeps
 //! the planner from reading a large table as a whole instead.
-=======
-//! many payouts there are. What stands beside a row is looked up by its key, row by row: `OFFSET 0` keeps the
-//! planner from reading a large table as a whole instead.
->>>>>>> 00d9ca9 (Keep some more lines short)
 
 use crate::domain::checking::Check;
 

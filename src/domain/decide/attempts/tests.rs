@@ -11,7 +11,7 @@ use time::Duration;
 
 const LISTED: &str = "declined_by_issuer_bank";
 
-fn on() -> Policy {
+pub(super) fn on() -> Policy {
     let attempts = Attempts {
         most: 3,
         codes: vec![LISTED.into(), "start_unresolved".into()],
@@ -21,21 +21,21 @@ fn on() -> Policy {
     Policy { attempts, ..policy() }
 }
 
-fn under(policy: &Policy, payout: &Payout, event: &Event, now: OffsetDateTime) -> Decision {
+pub(super) fn under(policy: &Policy, payout: &Payout, event: &Event, now: OffsetDateTime) -> Decision {
     let rules = rules();
     decide(payout, event, &world(now, policy, &rules))
 }
 
-fn heard(report: SessionReport) -> Event {
+pub(super) fn heard(report: SessionReport) -> Event {
     Event::Observed(Observation::Reported(report))
 }
 
-fn read(report: SessionReport) -> Event {
+pub(super) fn read(report: SessionReport) -> Event {
     let outcome = Outcome::Accepted(report);
     Event::Observed(Observation::Answered { call: EffectKind::ReadStatus, outcome })
 }
 
-fn retrying() -> Payout {
+pub(super) fn retrying() -> Payout {
     let at = EPOCH + Duration::MINUTE;
     payout_in(State::Retrying { session: session(), code: LISTED.into(), at })
 }
@@ -396,40 +396,5 @@ fn each_session_is_known_by_its_own_attempts_metadata() {
     for crossed in [paid(), of_old(of_second(paid()))] {
         let wrong = Shows::Wrong { anomaly: Anomaly::OtherMetadata, awaits_confirm: false };
         assert_eq!(crossed.shows(&payout), wrong);
-    }
-}
-
-/// After a restore nobody knows whether another attempt was begun, and paid.
-#[test]
-fn while_payoutd_only_looks_another_attempt_is_for_a_person() {
-    let looking = Policy { attempts: Attempts { unsure: true, ..on().attempts }, ..on() };
-    let settling = payout_in(State::Settling { session: session() });
-    let unpaid = read(not_paid());
-    let Decision::Flag(Anomaly::AttemptUnsure, step) =
-        under(&looking, &settling, &unpaid, EPOCH + Duration::HOUR)
-    else {
-        panic!()
-    };
-    assert!(step.to.retry_at().is_some() && step.effects.is_empty(), "callers are not told that it failed");
-    let decision = under(&looking, &retrying(), &unpaid, EPOCH + Duration::HOUR);
-    let Decision::Flag(Anomaly::AttemptUnsure, step) = decision else { panic!("{decision:?}") };
-    assert_eq!((&step.to, &step.effects[..]), (&retrying().state, &[][..]));
-    let flagged = Payout { anomaly: Some(Anomaly::AttemptUnsure), ..retrying() };
-    let later = under(&on(), &flagged, &unpaid, EPOCH + Duration::HOUR);
-    assert_eq!(later, Decision::Schedule(vec![]), "nor when all is as usual again");
-}
-
-#[test]
-fn a_session_that_was_closed_and_stays_open_is_raised() {
-    let window = policy().confirm_window + policy().hold_margin;
-    let at = retrying().state.retry_at().unwrap();
-    for open in [not_started(), working(), awaits_confirm(), session_error()] {
-        let before = under(&on(), &retrying(), &read(open.clone()), at + window - Duration::SECOND);
-        assert!(!matches!(before, Decision::Flag(..)), "{before:?}");
-        let decision = under(&on(), &retrying(), &read(open.clone()), at + window);
-        let Decision::Flag(Anomaly::Contradiction, step) = decision else { panic!("{decision:?}") };
-        assert!(step.effects.is_empty() && step.to == retrying().state);
-        let told = under(&on(), &retrying(), &heard(open), at + window);
-        assert!(!matches!(told, Decision::Flag(..)), "a webhook may be old: {told:?}");
     }
 }
