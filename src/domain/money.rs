@@ -107,6 +107,8 @@ mod tests {
         assert_eq!("eUr".parse::<Currency>().unwrap().code(), "EUR");
         let (eur, rub): (Currency, Currency) = ("eur".parse().unwrap(), "rub".parse().unwrap());
         assert!(eur.partial_cmp(&rub).is_some_and(std::cmp::Ordering::is_lt) && eur.to_string() == "EUR");
+        let decimals = ["RUB", "JPY", "BHD"].map(|code| code.parse::<Currency>().unwrap().decimals());
+        assert_eq!(decimals, [2, 0, 3]);
         for bad in ["", "EU", "EURO", "ZZZ", "XAU", "XXX", "€"] {
             assert!(bad.parse::<Currency>().is_err(), "{bad}");
         }

@@ -227,7 +227,8 @@ pub fn metadata_tag(id: PayoutId, attempt: i32) -> String {
 
 #[cfg(test)]
 mod tests {
-    use crate::domain::{decide::fixtures::payout_in, state::State};
+    use super::*;
+    use crate::domain::decide::fixtures::payout_in;
 
     /// Pike repeats it in its reports and webhooks for ever: it may not change.
     #[test]
@@ -235,5 +236,18 @@ mod tests {
         let mut payout = payout_in(State::Accepted);
         payout.attempt = 2;
         assert_eq!(payout.metadata_tag(), format!("{}/2", payout.id));
+    }
+
+    #[test]
+    fn what_is_tried_again_is_not_shown_as_new() {
+        let mut payout = payout_in(State::Accepted);
+        assert_eq!(payout.status(), Status::Accepted);
+        payout.attempt = 2;
+        assert_eq!(payout.status(), Status::Processing);
+        payout.anomaly = Some(Anomaly::Contradiction);
+        assert_eq!(payout.status(), Status::Unknown);
+        let mut paid = payout_in(State::Succeeded { session: SessionId("ps_1".into()) });
+        paid.attempt = 2;
+        assert_eq!(paid.status(), Status::Succeeded);
     }
 }

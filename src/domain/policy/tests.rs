@@ -35,6 +35,15 @@ fn pauses_grow_with_the_wait_and_have_two_ceilings() {
     }
 }
 
+/// At the moment itself the wait is over: the next look is an ordinary one.
+#[test]
+fn what_waits_for_another_attempt_is_looked_at_when_it_may_begin() {
+    let at = BEGAN + Duration::minutes(10);
+    let waiting = State::Retrying { session: session(), code: "provider_timeout".into(), at };
+    assert_eq!(pause(&waiting, Duration::minutes(4)), Duration::minutes(6));
+    assert_eq!(pause(&waiting, Duration::minutes(10)), Duration::seconds(30));
+}
+
 #[test]
 fn a_hold_is_looked_at_when_it_ends_but_never_without_a_pause() {
     let hold = |until| State::OnHold { session: session(), until: BEGAN + until, cause: HoldCause::Approval };
