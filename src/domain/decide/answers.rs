@@ -15,10 +15,15 @@ pub(super) fn decide(payout: &Payout, call: EffectKind, outcome: &Outcome, world
     }
 }
 
+/// After how many times the watching time a session that Pike denies is raised. The words for it are also
+/// those for a request that was spoilt on its way: one of those must not stop a payout that is getting on.
+const DENIED: i32 = 5;
+
 /// Pike has answered, and does not know the session. Right after it was created that may be Pike's own delay;
 /// after that nothing will ever be learnt by asking on: the answer that named the session was wrong.
 fn session_denied(payout: &Payout, world: &World<'_>) -> Decision {
-    let denied = !payout.state.is_final() && world.now - payout.since >= world.policy.start_unresolved_after;
+    let watched = world.policy.start_unresolved_after * DENIED;
+    let denied = !payout.state.is_final() && world.now - payout.since >= watched;
     if !denied {
         return unknown(payout, EffectKind::ReadStatus);
     }

@@ -87,6 +87,10 @@ fn a_session_that_pike_denies_is_raised_once_it_cannot_be_a_delay() {
         Decision::Schedule(vec![]),
         "not about the session"
     );
+    let soon = decide_at(&payout, &denied("invalid_request"), EPOCH + Duration::seconds(299));
+    assert_eq!(soon, Decision::Schedule(vec![]), "a request may have been spoilt on its way");
+    let raised = decide_at(&payout, &denied("invalid_request"), EPOCH + Duration::seconds(300));
+    assert!(matches!(raised, Decision::Flag(Anomaly::SessionUnknown, _)));
     let Decision::Flag(Anomaly::SessionUnknown, step) = later(&payout, &denied("invalid_request")) else {
         panic!()
     };
