@@ -17,6 +17,7 @@ pub(crate) mod scratch;
 mod walk;
 
 pub use check::check;
+pub use cross::LEASE_MARGIN;
 pub use problem::{ConfigProblems, Problem};
 pub use project::{NotifyTarget, Project, WebhookScheme};
 

@@ -18,6 +18,12 @@ pub enum LogFormat {
     Text,
 }
 
+/// A count from the database as a figure; more than a metric can hold is the most that it can.
+#[must_use]
+pub fn figure(count: i64) -> f64 {
+    f64::from(u32::try_from(count).unwrap_or(u32::MAX))
+}
+
 /// Starts logging. `filter` is a level or a list of `target=level`. Starting twice is harmless: the first
 /// stays.
 pub fn start_logs(format: LogFormat, filter: &str) {

@@ -1,20 +1,23 @@
 //! Puts together whoever calls Pike: the client, the pace, and what a confirm must fulfil.
 
 use crate::{
-    config::{self, Config},
+    config::{self, Config, LEASE_MARGIN},
     domain::{id::ProjectId, policy::Mode},
     engine::Engine,
     pike::{ApiVersion, Pike, PikeProject, PikeSettings, sign::Signer},
     worker::{
-        confirm::ConfirmSettings,
+        confirm::{ConfirmSettings, LOOK_WITHIN},
         effects::{EffectSettings, Effects},
-        pace::PaceSettings,
+        pace::{AHEAD, PaceSettings},
     },
 };
 use anyhow::{Context, Result};
 use secrecy::ExposeSecret;
 use sqlx::PgPool;
 use std::{collections::BTreeMap, sync::Arc};
+
+/// What comes before a confirm fits into what its lease leaves beside the call, with time to write it down.
+const _: () = assert!(LOOK_WITHIN.as_millis() + AHEAD.as_millis() < LEASE_MARGIN.as_millis());
 
 pub(super) fn effects(
     config: &Config,

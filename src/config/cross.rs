@@ -4,9 +4,10 @@ use super::{Config, problem::Problems};
 use crate::domain::environment::Environment;
 use std::time::Duration;
 
-/// How much longer than a call to Pike the lease on its effect must be: signing, and waiting for a database
-/// connection to write the answer down, must fit too. A lease that ends earlier lets a second worker begin.
-const LEASE_MARGIN: Duration = Duration::from_secs(2);
+/// How much longer than a call to Pike the lease on its effect must be: signing, waiting for the call's turn,
+/// the last look before a confirm, and waiting for a connection to write the answer down must fit too. A
+/// lease that ends earlier lets a second worker begin.
+pub const LEASE_MARGIN: Duration = Duration::from_secs(2);
 
 /// One setting in a comparison.
 type Named<'a> = (&'a str, Duration);

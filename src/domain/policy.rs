@@ -40,6 +40,14 @@ pub enum Approvals {
     ByOwner,
 }
 
+impl Policy {
+    /// After this no confirm of a payout can be waited for any more, whatever Pike shows of it.
+    #[must_use]
+    pub fn over_after(&self) -> Duration {
+        self.confirm_window + self.hold_margin
+    }
+}
+
 /// Whether a payout that Pike closed unpaid may be tried again in a new session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attempts {

@@ -19,7 +19,18 @@ pub const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// # Errors
 /// That of `work`, or [`StoreError::Silent`]: then it is not known whether it was done.
 pub async fn bounded<T, E: From<StoreError>>(work: impl Future<Output = Result<T, E>>) -> Result<T, E> {
-    tokio::time::timeout(ANSWER_WITHIN, work).await.unwrap_or(Err(StoreError::Silent(ANSWER_WITHIN).into()))
+    within(ANSWER_WITHIN, work).await
+}
+
+/// [`bounded`], for work that has less time than that.
+///
+/// # Errors
+/// As [`bounded`].
+pub async fn within<T, E: From<StoreError>>(
+    time: Duration,
+    work: impl Future<Output = Result<T, E>>,
+) -> Result<T, E> {
+    tokio::time::timeout(time, work).await.unwrap_or(Err(StoreError::Silent(time).into()))
 }
 
 /// Runs `transaction`, [`bounded`], again if it met a deadlock, a serialisation failure or a lock time-out.

@@ -21,6 +21,7 @@ use crate::{
         pool, retry,
         told::{self, Kept, NewTold},
     },
+    telemetry::figure,
 };
 use sqlx::{PgConnection, PgPool};
 use std::{panic, time::Duration};
@@ -263,8 +264,7 @@ impl Checker {
         .await?;
         for check in Check::ALL {
             let count = figures.open.get(check.code()).copied().unwrap_or(0);
-            let count = f64::from(u32::try_from(count).unwrap_or(u32::MAX));
-            metrics::gauge!("payoutd_checker_findings", "check" => check.code()).set(count);
+            metrics::gauge!("payoutd_checker_findings", "check" => check.code()).set(figure(count));
         }
         if let (Some(at), Some(took)) = (figures.finished_at, figures.took_seconds) {
             metrics::gauge!("payoutd_checker_last_run_timestamp_seconds").set(at);

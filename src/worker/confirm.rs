@@ -16,6 +16,10 @@ pub struct ConfirmSettings {
     pub max_age: Duration,
 }
 
+/// Longest that the last look may take. It comes out of what the lease leaves beside the call itself: later
+/// than that, somebody else may hold the effect, and the confirm is not sent.
+pub const LOOK_WITHIN: Duration = Duration::from_secs(1);
+
 /// Whether a confirm may go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Look {

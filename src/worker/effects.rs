@@ -3,7 +3,7 @@
 
 use super::{
     backoff,
-    confirm::{self, ConfirmSettings, Look},
+    confirm::{self, ConfirmSettings, LOOK_WITHIN, Look},
     pace::PaceSettings,
     paces::{Paces, Turn},
 };
@@ -193,7 +193,7 @@ impl Effects {
 
     /// The last look before money moves. A confirm that may not go is dealt with here.
     async fn may_confirm(&self, effect: &Claimed) -> bool {
-        match retry::bounded(confirm::look(&self.pool, effect, &self.settings.confirm)).await {
+        match retry::within(LOOK_WITHIN, confirm::look(&self.pool, effect, &self.settings.confirm)).await {
             Ok(Look::Good) => {
                 crash_point::pass("confirm.looked");
                 return true;

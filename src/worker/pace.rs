@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 /// How far ahead calls are granted. So long may a claimed call wait for its turn: far less than any lease
 /// leaves, and enough for a loop that does not wake for each call.
-const AHEAD: Duration = Duration::from_millis(250);
+pub const AHEAD: Duration = Duration::from_millis(250);
 
 /// What is allowed towards Pike, for each project.
 #[derive(Clone, Debug)]

@@ -12,6 +12,7 @@ use crate::{
     },
     engine::{Cause, Engine, EngineError, Envelope, MAX_BATCH},
     store::{StoreError, encoding::Code, payouts, retry, stats},
+    telemetry::figure,
 };
 use sqlx::PgPool;
 use std::{
@@ -152,17 +153,15 @@ impl Sweep {
             Ok((backlog, stats::effects(&mut db).await?, stats::parked(&mut db).await?))
         })
         .await?;
-        metrics::gauge!("payoutd_inbox_parked").set(f64::from(u32::try_from(parked).unwrap_or(u32::MAX)));
+        metrics::gauge!("payoutd_inbox_parked").set(figure(parked));
         for kind in EffectKind::ALL {
             let count = waiting.get(kind.code()).copied().unwrap_or(0);
-            let count = f64::from(u32::try_from(count).unwrap_or(u32::MAX));
-            metrics::gauge!("payoutd_effects_waiting", "kind" => kind.code()).set(count);
+            metrics::gauge!("payoutd_effects_waiting", "kind" => kind.code()).set(figure(count));
         }
         for state in crate::store::payouts::UNFINISHED {
             let found = backlog.iter().find(|backlog| backlog.state == state);
             let (count, oldest) = found.map_or((0, 0.0), |found| (found.count, found.oldest_seconds));
-            let count = f64::from(u32::try_from(count).unwrap_or(u32::MAX));
-            metrics::gauge!("payoutd_unfinished_payouts", "state" => state).set(count);
+            metrics::gauge!("payoutd_unfinished_payouts", "state" => state).set(figure(count));
             metrics::gauge!("payoutd_oldest_unfinished_seconds", "state" => state).set(oldest);
         }
         self.export_alarms().await?;
@@ -179,8 +178,7 @@ impl Sweep {
         .await?;
         for anomaly in Anomaly::ALL {
             let count = flagged.get(anomaly.code()).copied().unwrap_or(0);
-            let count = f64::from(u32::try_from(count).unwrap_or(u32::MAX));
-            metrics::gauge!("payoutd_flagged", "anomaly" => anomaly.code()).set(count);
+            metrics::gauge!("payoutd_flagged", "anomaly" => anomaly.code()).set(figure(count));
         }
         let mut scopes = self.scopes.lock().unwrap_or_else(PoisonError::into_inner);
         scopes.extend(off.keys().cloned());
@@ -195,7 +193,6 @@ impl Sweep {
 fn export_upkeep(upkeep: &stats::Upkeep) {
     metrics::gauge!("payoutd_oldest_transaction_seconds").set(upkeep.oldest_transaction_seconds);
     for (table, dead) in &upkeep.dead_rows {
-        let dead = f64::from(u32::try_from(*dead).unwrap_or(u32::MAX));
-        metrics::gauge!("payoutd_dead_rows", "table" => table.clone()).set(dead);
+        metrics::gauge!("payoutd_dead_rows", "table" => table.clone()).set(figure(*dead));
     }
 }

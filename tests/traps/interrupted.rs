@@ -99,6 +99,31 @@ async fn an_interrupted_confirm_or_cancel_is_not_sent_again() {
     assert_eq!((peer.heard(), database.state(id).await.as_str()), (0, "cancel_unknown"));
 }
 
+/// A look that waits on the database would end after the lease has. Then somebody else may hold the effect.
+#[tokio::test]
+async fn a_confirm_whose_permit_cannot_be_read_in_time_is_not_sent() {
+    let database = Database::fresh().await;
+    let engine = database.engine(rules(None)).await;
+    let id = confirming(&database, &engine).await;
+    let (worker, peer) = taker(&database, &engine).await;
+    let mut blocker = database.pool.begin().await.unwrap();
+    sqlx::query("LOCK TABLE permits IN ACCESS EXCLUSIVE MODE").execute(&mut *blocker).await.unwrap();
+    assert_eq!(worker.run_once().await.unwrap(), 1);
+    blocker.rollback().await.unwrap();
+    assert_eq!((peer.heard(), database.state(id).await.as_str()), (0, "confirming"));
+    let given_back: bool = sqlx::query_scalar(
+        "SELECT lease_until IS NULL AND not_sent = 1 AND run_at > clock_timestamp() FROM effects
+         WHERE kind = 'confirm'",
+    )
+    .fetch_one(&database.pool)
+    .await
+    .unwrap();
+    assert!(given_back, "it is made again later");
+    sqlx::query("UPDATE effects SET run_at = clock_timestamp()").execute(&database.pool).await.unwrap();
+    assert_eq!(worker.run_once().await.unwrap(), 1);
+    assert_eq!(peer.heard(), 1);
+}
+
 #[tokio::test]
 async fn an_interrupted_create_is_repeated() {
     let database = Database::fresh().await;

@@ -47,15 +47,13 @@ fn stays_open(payout: &Payout, shows: &Shows, world: &World<'_>) -> bool {
             false
         }
     };
-    let window = world.policy.confirm_window + world.policy.hold_margin;
-    open && payout.state.retry_at().is_some_and(|at| world.now - at >= window)
+    open && payout.state.retry_at().is_some_and(|at| world.now - at >= world.policy.over_after())
 }
 
 /// A status nobody has met may pass. It is raised when no confirm can be waiting for it any more: raised
 /// sooner, a new word of Pike's would stop every payout that it is said of.
 fn unreadable(payout: &Payout, world: &World<'_>) -> Decision {
-    let window = world.policy.confirm_window + world.policy.hold_margin;
-    if payout.state.is_final() || world.now - payout.since < window {
+    if payout.state.is_final() || world.now - payout.since < world.policy.over_after() {
         return Decision::Absorb(Reason::Unreadable);
     }
     let stay = Step::to(payout.state.clone(), Reason::Unreadable);
