@@ -3,7 +3,7 @@
 
 use crate::{
     TURN,
-    evidence::Evidence,
+    evidence::{Evidence, SwitchChange},
     load::{CARD_NUMBER, SwitchedOff, Voices, Wish, spread},
     oracle::{self, Book, Promise},
     pace::SHORT,
@@ -107,7 +107,21 @@ async fn the_oracle_sees_what_is_wrong() {
         let seen = findings.iter().any(|finding| finding.promise == promise);
         assert!(seen, "{what} was not seen: {findings:?}");
     }
+    whoever_switches_on_in_between_is_no_lie(evidence, book.clone());
     logged_secrets_are_seen(&scene, &book).await;
+}
+
+fn whoever_switches_on_in_between_is_no_lie(mut evidence: Evidence, mut book: Book) {
+    let from = OffsetDateTime::UNIX_EPOCH;
+    let to = from + Duration::from_secs(1 << 34);
+    book.off.push(SwitchedOff { reason: "drill".to_owned(), from, to });
+    let mut findings_after = |reason: &str, confirms| {
+        let change = SwitchChange { reason: reason.to_owned(), confirms, at: from };
+        evidence.switches.push(change);
+        oracle::weigh(&evidence, &book)
+    };
+    assert!(!findings_after("drill", false).is_empty(), "nobody has");
+    assert!(findings_after("an alarm", true).iter().all(|it| it.promise != Promise::NeverAfterNo));
 }
 
 async fn logged_secrets_are_seen(scene: &Scene, book: &Book) {

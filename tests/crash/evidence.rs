@@ -29,7 +29,17 @@ pub struct Evidence {
     pub notifications: Vec<Value>,
     /// Type and session of every webhook that was kept.
     pub inbox: BTreeSet<(String, String)>,
-    pub switch_reasons: Vec<String>,
+    /// In the order in which they took effect.
+    pub switches: Vec<SwitchChange>,
+}
+
+/// A row of the audit of switches.
+#[derive(Clone, Debug)]
+pub struct SwitchChange {
+    pub reason: String,
+    pub confirms: bool,
+    /// When its transaction began: never after it took effect.
+    pub at: OffsetDateTime,
 }
 
 impl Session {
@@ -127,7 +137,8 @@ impl Evidence {
             "SELECT id, payout_id, seq, kind, payload, due_at, delivered_at FROM notifications",
         )
         .await;
-        let reasons = rows(&mut *db, "SELECT reason FROM switch_changes").await;
+        let sql = "SELECT reason, confirms, changed_at FROM switch_changes ORDER BY id";
+        let switches = rows(&mut *db, sql).await;
         let text = |row: &Value, name: &str| row[name].as_str().unwrap_or_default().to_owned();
         let mut by_payout: BTreeMap<String, Vec<Value>> = BTreeMap::new();
         for row in history {
@@ -141,7 +152,14 @@ impl Evidence {
             history: by_payout,
             notifications: told,
             inbox: inbox.iter().map(|row| (text(row, "type"), text(row, "session"))).collect(),
-            switch_reasons: reasons.iter().map(|row| text(row, "reason")).collect(),
+            switches: switches
+                .iter()
+                .map(|row| SwitchChange {
+                    reason: text(row, "reason"),
+                    confirms: row["confirms"] == true,
+                    at: instant(&row["changed_at"]),
+                })
+                .collect(),
         }
     }
 

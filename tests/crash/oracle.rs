@@ -3,7 +3,7 @@
 //! struck, is asked of all runs together: `report`.)
 
 use crate::{
-    evidence::{Evidence, Session, instant},
+    evidence::{Evidence, Session, SwitchChange, instant},
     leaks,
     load::{SwitchedOff, Told},
     scene::Scene,
@@ -13,6 +13,7 @@ use crate::{
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
+use time::OffsetDateTime;
 
 const CONFIRM: &str = "session/confirm";
 /// After the last trouble: a lease, some polls, a webhook's retries, and a crowded machine.
@@ -241,14 +242,26 @@ fn never_after_no(evidence: &Evidence, book: &Book, findings: &mut Vec<Finding>)
         }
     }
     for off in &book.off {
+        let to = in_force_until(evidence, off);
         let confirms = evidence.permits.iter().filter(|(_, permit)| permit["kind"] == "confirm");
         for (payout, permit) in confirms {
             let at = instant(&permit["decided_at"]);
-            if (off.from..off.to).contains(&at) {
-                find(findings, Promise::NeverAfterNo, format!("{payout} was permitted while off: {off:?}"));
+            if (off.from..to).contains(&at) {
+                let audit = &evidence.switches;
+                let text = format!("{payout} was permitted at {at} while off: {off:?}; audit {audit:?}");
+                find(findings, Promise::NeverAfterNo, text);
             }
         }
     }
+}
+
+/// Until when the switch stayed off: somebody else at the desk may have thrown it on, for a reason of theirs,
+/// before whoever had thrown it off did. The audit has it, in order.
+fn in_force_until(evidence: &Evidence, off: &SwitchedOff) -> OffsetDateTime {
+    let its_own =
+        |change: &SwitchChange| !change.confirms && change.reason == off.reason && change.at <= off.from;
+    let later = evidence.switches.iter().rposition(its_own).map_or(&[][..], |n| &evidence.switches[n..]);
+    later.iter().find(|change| change.confirms).map_or(off.to, |on| on.at.min(off.to))
 }
 
 /// O5: every 2xx, to callers and to Pike, is in the database.
@@ -278,7 +291,7 @@ fn acknowledged_is_kept(evidence: &Evidence, book: &Book, findings: &mut Vec<Fin
         lost("two keys led to one payout".to_owned());
     }
     for off in &book.off {
-        if evidence.switch_reasons.iter().filter(|reason| **reason == off.reason).count() < 2 {
+        if evidence.switches.iter().filter(|change| change.reason == off.reason).count() < 2 {
             lost(format!("the switch was not thrown twice: {off:?}"));
         }
     }
