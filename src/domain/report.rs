@@ -78,4 +78,26 @@ mod tests {
         assert_eq!(from, datetime!(2025-03-03 20:45 UTC));
         assert_eq!(to, day(date!(2025 - 03 - 05)).0);
     }
+
+    #[test]
+    fn a_line_names_the_payout_of_its_metadata() {
+        let names = |tag: Option<&str>| {
+            let line = Line {
+                number: 2,
+                kind: LineKind::Paid,
+                operation: "po_1".into(),
+                session: "ps_1".into(),
+                tag: tag.map(str::to_owned),
+                amount_minor: 1,
+                currency: "RUB",
+                finished_on: date!(2025 - 03 - 04),
+            };
+            line.names()
+        };
+        let id = "payout_0191d2c47a3b7c5d8e9f0a1b2c3d4e5f";
+        assert_eq!(names(Some(&format!("{id}/2"))).map(|id| id.to_string()), Some(id.to_owned()));
+        for nobody in [None, Some(id), Some("payout_7/1"), Some("")] {
+            assert_eq!(names(nobody), None, "{nobody:?}");
+        }
+    }
 }

@@ -195,3 +195,26 @@ fn mismatch(payout: &Payout, attempt: i32, ours: &PayoutReport) -> Option<Anomal
     }
     None
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::decide::fixtures::report;
+
+    #[test]
+    fn what_looks_like_a_status_and_is_none_of_ours_is_named() {
+        let word = |text: &str| report(SessionStatus::Other(text.into()), None);
+        let named = |report: &SessionReport| report.unknown_words().join(" ");
+        let longest = "a".repeat(40);
+        for good in ["pondering", "on_its_way", &longest] {
+            assert_eq!(named(&word(good)), good);
+        }
+        for bad in ["step 2", "4111111111111111", "a-b", &format!("{longest}a")] {
+            assert_eq!(named(&word(bad)), "", "{bad}");
+        }
+        let both =
+            report(SessionStatus::Other("pondering".into()), Some(PayoutStatus::Other("flying".into())));
+        assert_eq!(named(&both), "pondering flying");
+        assert_eq!(named(&report(SessionStatus::InProgress, Some(PayoutStatus::Pending))), "");
+    }
+}

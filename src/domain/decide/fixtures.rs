@@ -152,7 +152,7 @@ pub(super) fn later(payout: &Payout, event: &Event) -> Decision {
     decide_at(payout, event, EPOCH + Duration::hours(1))
 }
 
-pub(super) fn report(status: SessionStatus, payout: Option<PayoutStatus>) -> SessionReport {
+pub(in crate::domain) fn report(status: SessionStatus, payout: Option<PayoutStatus>) -> SessionReport {
     let payouts = payout.into_iter().map(|status| PayoutReport {
         status,
         amount_minor: Some(1000),
