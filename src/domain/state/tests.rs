@@ -20,6 +20,16 @@ fn sending_a_word_and_not_knowing_of_it_are_one_wait() {
 }
 
 #[test]
+fn nothing_can_be_paid_any_more_in_what_ended_unpaid_or_waits_for_another_attempt() {
+    for state in states() {
+        let ended = matches!(state, State::Failed { .. } | State::Cancelled { .. });
+        assert_eq!(state.is_unpaid(), ended, "{state:?}");
+        let closed = ended || matches!(state, State::Retrying { .. });
+        assert_eq!(state.is_closed_unpaid(), closed, "{state:?}");
+    }
+}
+
+#[test]
 fn a_flag_makes_unknown_of_what_is_open_and_of_nothing_else() {
     for state in states() {
         let (plain, flagged) = (state.status(false), state.status(true));

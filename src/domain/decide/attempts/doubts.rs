@@ -1,4 +1,5 @@
-//! When it is not known whether another attempt may follow: then it is for a person.
+//! When it is not known whether another attempt may follow: then it is for a person. And money that an old
+//! session paid and that came back before anybody heard of it.
 
 use super::{super::fixtures::*, tests::*, *};
 use crate::domain::policy::Attempts;
@@ -22,6 +23,22 @@ fn while_payoutd_only_looks_another_attempt_is_for_a_person() {
     let flagged = Payout { anomaly: Some(Anomaly::AttemptUnsure), ..retrying() };
     let later = under(&on(), &flagged, &unpaid, EPOCH + Duration::HOUR);
     assert_eq!(later, Decision::Schedule(vec![]), "nor when all is as usual again");
+}
+
+#[test]
+fn what_an_old_session_paid_and_got_back_is_returned() {
+    for state in [State::Accepted, State::Failed { session: session(), code: "x".into() }] {
+        for (report, why, to) in [
+            (paid(), Reason::Paid, State::Succeeded { session: old() }),
+            (returned(), Reason::Returned, State::Returned { session: old() }),
+        ] {
+            let facts = Some(report.facts());
+            let decision = under(&on(), &second(state.clone()), &heard(of_old(report)), EPOCH);
+            let (anomaly, step) = step_of(decision);
+            assert_eq!(step.facts, facts, "{state:?}");
+            assert_eq!((anomaly, step.why, step.to), (Some(Anomaly::OldSessionPaid), why, to), "{state:?}");
+        }
+    }
 }
 
 #[test]

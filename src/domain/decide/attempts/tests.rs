@@ -40,17 +40,17 @@ pub(super) fn retrying() -> Payout {
     payout_in(State::Retrying { session: session(), code: LISTED.into(), at })
 }
 
-fn old() -> SessionId {
+pub(super) fn old() -> SessionId {
     SessionId("ps_0".into())
 }
 
 /// The same, of the first attempt's session.
-fn of_old(report: SessionReport) -> SessionReport {
+pub(super) fn of_old(report: SessionReport) -> SessionReport {
     SessionReport { session: old(), ..report }
 }
 
 /// In its second attempt; the fixtures' session is the new one.
-fn second(state: State) -> Payout {
+pub(super) fn second(state: State) -> Payout {
     let past = vec![PastAttempt { attempt: 1, session: old(), ended: PastEnd::Unpaid }];
     let mut payout = Payout { attempt: 2, past, ..payout_in(state) };
     let kind = payout.permit.as_ref().map(|permit| permit.kind);
@@ -66,7 +66,7 @@ fn of_second(mut report: SessionReport) -> SessionReport {
     report
 }
 
-fn step_of(decision: Decision) -> (Option<Anomaly>, Step) {
+pub(super) fn step_of(decision: Decision) -> (Option<Anomaly>, Step) {
     match decision {
         Decision::Move(step) => (None, step),
         Decision::Flag(anomaly, step) => (Some(anomaly), step),
