@@ -158,11 +158,6 @@ impl Effects {
             Reply { answer: Answer::Came(Outcome::Unknown(error)), condition: Condition::NotTried }
         } else {
             turn.wait().await;
-            if self.paces.must_wait(&turn) {
-                self.put_back(&effect).await;
-                self.paces.ended(turn, Condition::NotTried);
-                return;
-            }
             if effect.kind == EffectKind::Confirm && !self.may_confirm(&effect).await {
                 self.paces.ended(turn, Condition::NotTried);
                 return;

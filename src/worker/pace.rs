@@ -127,7 +127,7 @@ impl Pace {
 
     /// What may begin now.
     pub(super) fn grant(&self, now: Instant) -> Grant {
-        if self.is_asked_to_wait(now) {
+        if self.quiet_until.is_some_and(|until| now < until) {
             return NOTHING;
         }
         let Some(broken) = &self.broken else {
@@ -193,11 +193,7 @@ impl Pace {
         if self.broken.is_some() {
             return Some(Paused::Breaker);
         }
-        self.is_asked_to_wait(now).then_some(Paused::Asked)
-    }
-
-    pub(super) fn is_asked_to_wait(&self, now: Instant) -> bool {
-        self.quiet_until.is_some_and(|until| now < until)
+        self.quiet_until.is_some_and(|until| now < until).then_some(Paused::Asked)
     }
 
     /// Whether the end of a call in this lane may make room that a round has missed.
