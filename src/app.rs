@@ -58,8 +58,8 @@ const WEBHOOK_CONNECTIONS: u32 = 3;
 const READ_CONNECTIONS: u32 = 8;
 /// How often the figures of unfinished payouts are read.
 const BACKLOG_EVERY: Duration = Duration::from_secs(5);
-/// How often the sweeper looks for due payouts. So much longer than the poll interval takes what a lost
-/// webhook should have told; a look that finds nothing reads two indexes.
+/// How often the sweeper looks for due payouts: what a lost webhook should have told is asked for a poll
+/// interval later, and at most this much more. A look that finds nothing reads two indexes.
 const SWEEP_EVERY: Duration = Duration::from_millis(250);
 /// How long answers about a process that has stopped otherwise may take.
 const ADMIN_GRACE: Duration = Duration::from_secs(1);

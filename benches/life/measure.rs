@@ -1,6 +1,6 @@
 //! What processes and the database have used so far, from `/proc` and from Postgres itself. Linux only.
 
-use sqlx::{Connection, PgConnection};
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use std::{fs, ops::Sub, time::Duration};
 
 /// Clock ticks in a second, as `/proc/*/stat` counts.
@@ -50,14 +50,21 @@ pub fn most_memory(pid: u32) -> f64 {
 pub struct Postgres {
     db: PgConnection,
     postmaster: u32,
+    /// 160004 is 16.4.
+    version: i32,
 }
+
+/// Postgres 18 counts the fsyncs of its WAL elsewhere.
+const FSYNCS: &str = "SELECT sum(fsyncs) FROM pg_stat_io WHERE object = 'wal'";
+const FSYNCS_BEFORE_18: &str = "SELECT wal_sync FROM pg_stat_wal";
 
 impl Postgres {
     pub async fn open(url: &str) -> Self {
         let mut db = PgConnection::connect(url).await.unwrap();
-        let backend: i32 = sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(&mut db).await.unwrap();
+        let who = "SELECT pg_backend_pid(), current_setting('server_version_num')::integer";
+        let (backend, version): (i32, i32) = sqlx::query_as(who).fetch_one(&mut db).await.unwrap();
         let fields = stat(u32::try_from(backend).unwrap()).unwrap();
-        Self { db, postmaster: u32::try_from(fields[PARENT]).unwrap() }
+        Self { db, postmaster: u32::try_from(fields[PARENT]).unwrap(), version }
     }
 
     /// CPU seconds of the server and of all its processes, ended ones included.
@@ -79,10 +86,13 @@ impl Postgres {
         // Backends report what they did when they are idle, at most once a second.
         tokio::time::sleep(Duration::from_millis(1_100)).await;
         let cpu = self.cpu();
-        let (wal, fsyncs, commits): (i64, i64, i64) = sqlx::query_as(
-            "SELECT (pg_current_wal_lsn() - '0/0')::bigint, (SELECT wal_sync FROM pg_stat_wal),
+        let sql = format!(
+            "SELECT (pg_current_wal_lsn() - '0/0')::bigint, ({})::bigint,
                 (SELECT sum(xact_commit)::bigint FROM pg_stat_database)",
-        )
+            if self.version >= 180_000 { FSYNCS } else { FSYNCS_BEFORE_18 }
+        );
+        let used = sqlx::query_as(AssertSqlSafe(sql));
+        let (wal, fsyncs, commits): (i64, i64, i64) = used
         .fetch_one(&mut self.db)
         .await
         .unwrap();

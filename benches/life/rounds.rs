@@ -69,7 +69,7 @@ impl Options {
 
 #[derive(Clone, Debug, Args)]
 pub struct Hold {
-    /// Which side.
+    /// Which side; not pgbench.
     #[arg(long, default_value = "ours")]
     side: Side,
     #[arg(long, default_value_t = 30)]
@@ -276,6 +276,10 @@ pub async fn run(options: Options) {
 
 /// Loads one side until the time is up.
 pub async fn hold(options: Hold) {
+    if options.side == Side::Minimal {
+        eprintln!("pgbench has no service to hold: choose ours, by-hand or rsa.");
+        return;
+    }
     let mut ground = Ground::open(40, &[], &[]).await;
     let service = ground.service(options.side).await;
     eprintln!("pid {}", service.pid());

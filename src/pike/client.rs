@@ -216,10 +216,10 @@ impl Pike {
 
     async fn receive(&self, call: EffectKind, response: Response) -> Reply {
         let http = response.status().as_u16();
-        let asked = wait::is_asked_for(http).then(|| wait::asked(response.headers()));
+        let asked = wait::is_asked_for(http).then(|| wait::wait(response.headers()));
         let reply = self.read(call, response).await;
         match asked {
-            Some(wait) => Reply { condition: Condition::Busy(wait), ..reply },
+            Some(condition) => Reply { condition, ..reply },
             None => reply,
         }
     }

@@ -37,8 +37,10 @@ pub enum Condition {
     Well,
     /// It does not: no connection, no answer, one that cannot be read, 5xx.
     Ill,
-    /// It asks us to stay away for so long.
+    /// It is overloaded and does not say for how long: we stay away for this long.
     Busy(Duration),
+    /// It asks us to stay away for so long.
+    AsksToWait(Duration),
     /// The call was not even tried.
     NotTried,
 }

@@ -2,6 +2,7 @@
 //! there, the answer is between a second and a quarter of an hour: nonsense must neither hammer Pike nor
 //! stop a project for a day.
 
+use super::outcome::Condition;
 use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
 use std::time::Duration;
 use time::{OffsetDateTime, format_description::well_known::Rfc2822};
@@ -16,13 +17,13 @@ pub(super) fn is_asked_for(http: u16) -> bool {
     matches!(http, 429 | 503)
 }
 
-/// How long to wait. A date is counted from the answer's own `Date`, so that the difference between Pike's
-/// clock and ours does not matter; without one it says nothing.
-pub(super) fn asked(headers: &HeaderMap) -> Duration {
+/// How long to wait: as long as is asked for, or shortly, where nothing that can be read is. A date is counted
+/// from the answer's own `Date`, so that the difference between Pike's clock and ours does not matter; without
+/// one it says nothing.
+pub(super) fn wait(headers: &HeaderMap) -> Condition {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
-    let Some(wish) = text(RETRY_AFTER) else { return SHORTEST };
-    let wait = seconds(wish).or_else(|| until(wish, text(DATE)));
-    wait.unwrap_or(SHORTEST).clamp(SHORTEST, LONGEST)
+    let asked = text(RETRY_AFTER).and_then(|wish| seconds(wish).or_else(|| until(wish, text(DATE))));
+    asked.map_or(Condition::Busy(SHORTEST), |wait| Condition::AsksToWait(wait.clamp(SHORTEST, LONGEST)))
 }
 
 /// Whole seconds, however many digits; fewer than none are none.
@@ -49,18 +50,20 @@ mod tests {
 
     const NOW: &str = "Mon, 23 Nov 2026 10:00:00 GMT";
 
-    fn waits(retry_after: &str, date: Option<&str>) -> u64 {
+    const SHORTLY: Condition = Condition::Busy(SHORTEST);
+
+    fn waits(retry_after: &str, date: Option<&str>) -> Condition {
         let mut headers = HeaderMap::new();
         headers.insert(RETRY_AFTER, retry_after.parse().unwrap());
         if let Some(date) = date {
             headers.insert(DATE, date.parse().unwrap());
         }
-        asked(&headers).as_secs()
+        wait(&headers)
     }
 
     #[test]
     fn whatever_is_asked_the_wait_is_a_second_to_a_quarter_of_an_hour() {
-        for (asked, wait) in [
+        for (asked, seconds) in [
             ("0", 1),
             ("1", 1),
             ("7", 7),
@@ -71,25 +74,29 @@ mod tests {
             ("99999999999999999999999999", 900),
             ("-5", 1),
             ("-99999999999999999999999999", 1),
-            ("1.5", 1),
-            ("soon", 1),
-            ("", 1),
-            ("-", 1),
             ("Mon, 23 Nov 2026 10:00:42 GMT", 42),
             ("Mon, 23 Nov 2026 09:00:00 GMT", 1),
             ("Tue, 24 Nov 2037 10:00:00 GMT", 900),
-            ("Mon, 99 Nov 2026 10:00:00 GMT", 1),
         ] {
+            let wait = Condition::AsksToWait(Duration::from_secs(seconds));
             assert_eq!(waits(asked, Some(NOW)), wait, "{asked}");
         }
-        assert_eq!(asked(&HeaderMap::new()), SHORTEST, "missing");
+    }
+
+    #[test]
+    fn what_cannot_be_read_asks_for_nothing_and_the_wait_is_short() {
+        for unreadable in ["1.5", "soon", "", "-", "Mon, 99 Nov 2026 10:00:00 GMT"] {
+            assert_eq!(waits(unreadable, Some(NOW)), SHORTLY, "{unreadable}");
+        }
+        assert_eq!(wait(&HeaderMap::new()), SHORTLY, "missing");
     }
 
     #[test]
     fn a_date_counts_by_the_clock_of_whoever_wrote_it() {
         let skewed = "Mon, 23 Nov 2026 09:59:50 GMT";
-        assert_eq!(waits("Mon, 23 Nov 2026 10:00:10 GMT", Some(skewed)), 20);
-        assert_eq!(waits("Mon, 23 Nov 2026 10:00:10 GMT", None), 1, "no clock to count by");
+        let twenty = Condition::AsksToWait(Duration::from_secs(20));
+        assert_eq!(waits("Mon, 23 Nov 2026 10:00:10 GMT", Some(skewed)), twenty);
+        assert_eq!(waits("Mon, 23 Nov 2026 10:00:10 GMT", None), SHORTLY, "no clock to count by");
     }
 
     #[test]

@@ -158,6 +158,11 @@ impl Effects {
             Reply { answer: Answer::Came(Outcome::Unknown(error)), condition: Condition::NotTried }
         } else {
             turn.wait().await;
+            if self.paces.must_wait(&turn) {
+                self.put_back(&effect).await;
+                self.paces.ended(turn, Condition::NotTried);
+                return;
+            }
             if effect.kind == EffectKind::Confirm && !self.may_confirm(&effect).await {
                 self.paces.ended(turn, Condition::NotTried);
                 return;
@@ -173,7 +178,8 @@ impl Effects {
         }
         match (reply.answer, reply.condition) {
             // Nothing is known now that was not known before: what may be repeated is, from its place.
-            (Answer::Came(Outcome::Unknown(_)), Condition::Busy(_)) if kind.repeatable() => {
+            (Answer::Came(Outcome::Unknown(_)), Condition::Busy(_) | Condition::AsksToWait(_))
+                if kind.repeatable() => {
                 self.put_back(&effect).await;
             }
             (Answer::Came(Outcome::Unknown(error)), Condition::Ill) if kind.repeatable() => {

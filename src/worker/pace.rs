@@ -98,6 +98,10 @@ struct Broken {
     pause: Duration,
 }
 
+fn later(until: &mut Option<Instant>, other: Instant) {
+    *until = Some(until.map_or(other, |until| until.max(other)));
+}
+
 /// One project's pace.
 #[derive(Debug)]
 pub(super) struct Pace {
@@ -108,7 +112,10 @@ pub(super) struct Pace {
     /// that recovers is not met by everything that has waited.
     width: usize,
     failures: u32,
+    /// Nothing is claimed until then.
     quiet_until: Option<Instant>,
+    /// Nothing is sent until then, not even what was claimed before: Pike has said so itself.
+    asked_until: Option<Instant>,
     broken: Option<Broken>,
 }
 
@@ -120,6 +127,7 @@ impl Pace {
             width: settings.width,
             failures: 0,
             quiet_until: None,
+            asked_until: None,
             broken: None,
             settings,
         }
@@ -160,9 +168,14 @@ impl Pace {
                 self.failed(began, now);
             }
             Condition::Busy(wait) => {
+                later(&mut self.quiet_until, now + wait);
                 self.width = 1;
-                let until = now + wait;
-                self.quiet_until = Some(self.quiet_until.map_or(until, |other| other.max(until)));
+                self.failed(began, now);
+            }
+            Condition::AsksToWait(wait) => {
+                later(&mut self.quiet_until, now + wait);
+                later(&mut self.asked_until, now + wait);
+                self.width = 1;
                 self.failed(began, now);
             }
         }
@@ -194,6 +207,11 @@ impl Pace {
             return Some(Paused::Breaker);
         }
         self.quiet_until.is_some_and(|until| now < until).then_some(Paused::Asked)
+    }
+
+    /// Whether Pike has asked for a wait that has not passed.
+    pub(super) fn must_wait(&self, now: Instant) -> bool {
+        self.asked_until.is_some_and(|until| now < until)
     }
 
     /// Whether the end of a call in this lane may make room that a round has missed.

@@ -62,6 +62,11 @@ impl Paces {
         Turn { project: project.clone(), lane, at }
     }
 
+    /// Whether Pike has asked for a wait since this call was claimed.
+    pub(super) fn must_wait(&self, turn: &Turn) -> bool {
+        self.locked().get(&turn.project).is_some_and(|pace| pace.must_wait(Instant::now()))
+    }
+
     /// A call has ended. Says whether there may be room now that the last round did not see.
     pub(super) fn ended(&self, turn: Turn, condition: Condition) -> bool {
         let now = Instant::now();

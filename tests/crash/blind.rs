@@ -3,7 +3,7 @@
 
 use crate::{
     TURN,
-    evidence::{Evidence, SwitchChange},
+    evidence::{AUTOMATIC, Evidence, SwitchChange},
     load::{CARD_NUMBER, SwitchedOff, Voices, Wish, spread},
     oracle::{self, Book, Promise},
     pace::SHORT,
@@ -115,13 +115,15 @@ fn whoever_switches_on_in_between_is_no_lie(mut evidence: Evidence, mut book: Bo
     let from = OffsetDateTime::UNIX_EPOCH;
     let to = from + Duration::from_secs(1 << 34);
     book.off.push(SwitchedOff { reason: "drill".to_owned(), from, to });
-    let mut findings_after = |reason: &str, confirms| {
-        let change = SwitchChange { reason: reason.to_owned(), confirms, at: from };
-        evidence.switches.push(change);
-        oracle::weigh(&evidence, &book)
+    let mut is_a_lie_after = |reason: &str, by: &str, confirms| {
+        let (reason, by) = (reason.to_owned(), by.to_owned());
+        evidence.switches.push(SwitchChange { reason, by, confirms, at: from });
+        let findings = oracle::weigh(&evidence, &book);
+        findings.iter().any(|finding| finding.promise == Promise::NeverAfterNo)
     };
-    assert!(!findings_after("drill", false).is_empty(), "nobody has");
-    assert!(findings_after("an alarm", true).iter().all(|it| it.promise != Promise::NeverAfterNo));
+    assert!(is_a_lie_after("drill", "desk", false), "nobody has");
+    assert!(is_a_lie_after("an alarm", AUTOMATIC, true), "payoutd itself never may");
+    assert!(!is_a_lie_after("an alarm", "desk", true));
 }
 
 async fn logged_secrets_are_seen(scene: &Scene, book: &Book) {

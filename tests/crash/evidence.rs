@@ -33,10 +33,14 @@ pub struct Evidence {
     pub switches: Vec<SwitchChange>,
 }
 
+/// By whom the audit says a switch was thrown that payoutd threw by itself. It only ever throws them off.
+pub const AUTOMATIC: &str = "payoutd";
+
 /// A row of the audit of switches.
 #[derive(Clone, Debug)]
 pub struct SwitchChange {
     pub reason: String,
+    pub by: String,
     pub confirms: bool,
     /// When its transaction began: never after it took effect.
     pub at: OffsetDateTime,
@@ -137,7 +141,7 @@ impl Evidence {
             "SELECT id, payout_id, seq, kind, payload, due_at, delivered_at FROM notifications",
         )
         .await;
-        let sql = "SELECT reason, confirms, changed_at FROM switch_changes ORDER BY id";
+        let sql = "SELECT reason, confirms, changed_by, changed_at FROM switch_changes ORDER BY id";
         let switches = rows(&mut *db, sql).await;
         let text = |row: &Value, name: &str| row[name].as_str().unwrap_or_default().to_owned();
         let mut by_payout: BTreeMap<String, Vec<Value>> = BTreeMap::new();
@@ -156,6 +160,7 @@ impl Evidence {
                 .iter()
                 .map(|row| SwitchChange {
                     reason: text(row, "reason"),
+                    by: text(row, "changed_by"),
                     confirms: row["confirms"] == true,
                     at: instant(&row["changed_at"]),
                 })

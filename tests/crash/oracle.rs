@@ -3,7 +3,7 @@
 //! struck, is asked of all runs together: `report`.)
 
 use crate::{
-    evidence::{Evidence, Session, SwitchChange, instant},
+    evidence::{AUTOMATIC, Evidence, Session, SwitchChange, instant},
     leaks,
     load::{SwitchedOff, Told},
     scene::Scene,
@@ -261,7 +261,8 @@ fn in_force_until(evidence: &Evidence, off: &SwitchedOff) -> OffsetDateTime {
     let its_own =
         |change: &SwitchChange| !change.confirms && change.reason == off.reason && change.at <= off.from;
     let later = evidence.switches.iter().rposition(its_own).map_or(&[][..], |n| &evidence.switches[n..]);
-    later.iter().find(|change| change.confirms).map_or(off.to, |on| on.at.min(off.to))
+    let thrown_on = |change: &&SwitchChange| change.confirms && change.by != AUTOMATIC;
+    later.iter().find(thrown_on).map_or(off.to, |on| on.at.min(off.to))
 }
 
 /// O5: every 2xx, to callers and to Pike, is in the database.

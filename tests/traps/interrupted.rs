@@ -11,12 +11,15 @@ use payoutd::{
     domain::{effect::EffectKind, event::Command, event::Event, id::PayoutId, policy::Mode},
     engine::{Cause, Created, Engine, Envelope},
     worker::{
-        confirm::ConfirmSettings,
+        confirm::{ConfirmSettings, LOOK_WITHIN},
         effects::{EffectSettings, Effects},
         pace::PaceSettings,
     },
 };
 use std::{sync::Arc, time::Duration};
+
+const WAITING: &str = "SELECT count(*) FROM pg_stat_activity
+    WHERE datname = current_database() AND wait_event_type = 'Lock'";
 
 const REFUSED: &str = r#"{"status":"error","error":{"code":"internal_error","description":"d"}}"#;
 
@@ -32,6 +35,16 @@ async fn worker(
     conduct: Conduct,
     max_in_flight: usize,
 ) -> (Effects, Peer) {
+    paced_worker(database, engine, conduct, max_in_flight, 0).await
+}
+
+pub async fn paced_worker(
+    database: &Database,
+    engine: &Engine,
+    conduct: Conduct,
+    max_in_flight: usize,
+    calls_per_second: u32,
+) -> (Effects, Peer) {
     let peer = Peer::start(|_| conduct).await;
     let settings = EffectSettings {
         lease: Duration::from_secs(60),
@@ -39,7 +52,7 @@ async fn worker(
         retry_longest: Duration::from_secs(60),
         max_in_flight,
         pace: PaceSettings {
-            calls_per_second: 0,
+            calls_per_second,
             reads_per_second: 0,
             width: 8,
             breaker_failures: 1_000,
@@ -108,8 +121,14 @@ async fn a_confirm_whose_permit_cannot_be_read_in_time_is_not_sent() {
     let (worker, peer) = taker(&database, &engine).await;
     let mut blocker = database.pool.begin().await.unwrap();
     sqlx::query("LOCK TABLE permits IN ACCESS EXCLUSIVE MODE").execute(&mut *blocker).await.unwrap();
-    assert_eq!(worker.run_once().await.unwrap(), 1);
-    blocker.rollback().await.unwrap();
+    // The lock is gone soon after the look has been given up: one with more patience would send the confirm.
+    let let_go = async {
+        until("the look waits", async || database.number(WAITING).await == 1).await;
+        tokio::time::sleep(LOOK_WITHIN + Duration::from_millis(400)).await;
+        blocker.rollback().await.unwrap();
+    };
+    let (done, ()) = tokio::join!(worker.run_once(), let_go);
+    assert_eq!(done.unwrap(), 1);
     assert_eq!((peer.heard(), database.state(id).await.as_str()), (0, "confirming"));
     let given_back: bool = sqlx::query_scalar(
         "SELECT lease_until IS NULL AND not_sent = 1 AND run_at > clock_timestamp() FROM effects

@@ -84,8 +84,8 @@ fn reads_and_calls_have_rates_of_their_own() {
 fn a_wait_that_pike_asked_for_holds_for_everything_and_then_begins_narrowly() {
     let now = Instant::now();
     let mut pace = Pace::new(settings());
-    call(&mut pace, Lane::Calls, Condition::Busy(ms(5000)), now);
-    call(&mut pace, Lane::Calls, Condition::Busy(ms(1000)), now);
+    call(&mut pace, Lane::Calls, Condition::AsksToWait(ms(5000)), now);
+    call(&mut pace, Lane::Calls, Condition::AsksToWait(ms(1000)), now);
     assert_eq!((pace.grant(now + ms(4999)), pace.paused(now)), (NOTHING, Some(Paused::Asked)));
     let after = now + ms(5000);
     assert_eq!(pace.paused(after), None);
@@ -96,6 +96,17 @@ fn a_wait_that_pike_asked_for_holds_for_everything_and_then_begins_narrowly() {
     }
     call(&mut pace, Lane::Calls, Condition::Well, after);
     assert_eq!(pace.grant(after).calls, 8, "and no wider than set");
+}
+
+#[test]
+fn what_was_claimed_before_waits_for_what_pike_asked_for_and_for_nothing_else() {
+    let now = Instant::now();
+    let mut pace = Pace::new(settings());
+    call(&mut pace, Lane::Calls, Condition::Busy(ms(5000)), now);
+    assert_eq!((pace.grant(now), pace.must_wait(now)), (NOTHING, false));
+    call(&mut pace, Lane::Calls, Condition::AsksToWait(ms(1000)), now);
+    assert!(pace.must_wait(now + ms(999)) && !pace.must_wait(now + ms(1000)));
+    assert_eq!(pace.grant(now + ms(4999)), NOTHING);
 }
 
 #[test]
