@@ -92,10 +92,7 @@ impl Postgres {
             if self.version >= 180_000 { FSYNCS } else { FSYNCS_BEFORE_18 }
         );
         let used = sqlx::query_as(AssertSqlSafe(sql));
-        let (wal, fsyncs, commits): (i64, i64, i64) = used
-        .fetch_one(&mut self.db)
-        .await
-        .unwrap();
+        let (wal, fsyncs, commits): (i64, i64, i64) = used.fetch_one(&mut self.db).await.unwrap();
         Used { cpu, wal: float(wal), fsyncs: float(fsyncs), commits: float(commits) }
     }
 

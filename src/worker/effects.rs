@@ -179,7 +179,8 @@ impl Effects {
         match (reply.answer, reply.condition) {
             // Nothing is known now that was not known before: what may be repeated is, from its place.
             (Answer::Came(Outcome::Unknown(_)), Condition::Busy(_) | Condition::AsksToWait(_))
-                if kind.repeatable() => {
+                if kind.repeatable() =>
+            {
                 self.put_back(&effect).await;
             }
             (Answer::Came(Outcome::Unknown(error)), Condition::Ill) if kind.repeatable() => {
