@@ -31,3 +31,4 @@ mod support;
 mod sweep;
 mod switch;
 mod tls;
+mod together;

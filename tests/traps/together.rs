@@ -1,0 +1,38 @@
+//! Payouts that share a transaction share nothing else.
+
+use crate::support::{Database, is_done, not_paid, order, ready, rules, webhook};
+use futures_util::future::join_all;
+use payoutd::engine::{Created, EngineError};
+
+/// Orders that come at the same time are stored together, unless one of them cannot be stored at all.
+#[tokio::test]
+async fn an_order_that_cannot_be_stored_harms_no_other() {
+    let database = Database::fresh().await;
+    let engine = database.engine(rules(None)).await;
+    let mut orders: Vec<_> = (0..5).map(|n| order(&format!("user-{n}"))).collect();
+    // No text in Postgres holds it; whoever takes orders from outside refuses it by name.
+    orders[2].order.recipient_name = "An\0na".to_owned();
+    let created = join_all(orders.into_iter().map(|order| engine.create(order))).await;
+    for (at, created) in created.iter().enumerate() {
+        match created {
+            Ok(Created::New(_)) => assert_ne!(at, 2),
+            Err(EngineError::Store(_)) => assert_eq!(at, 2),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(database.number("SELECT count(*) FROM payouts").await, 4);
+}
+
+/// What one payout does not want any more another may.
+#[tokio::test]
+async fn the_end_of_one_payout_takes_no_call_of_another() {
+    let database = Database::fresh().await;
+    let engine = database.engine(rules(None)).await;
+    let ids = database.processing(&engine, "user-1", 2).await;
+    let claims = database.claim_webhooks(2).await;
+    let batch = vec![webhook(ids[0], ready(ids[0]), claims[0]), webhook(ids[1], not_paid(ids[1]), claims[1])];
+    assert!(engine.apply(batch).await.iter().all(is_done));
+    assert_eq!(database.state(ids[0]).await, "confirming");
+    assert_eq!(database.state(ids[1]).await, "failed");
+    assert_eq!(database.number("SELECT count(*) FROM effects WHERE kind = 'confirm'").await, 1);
+}
