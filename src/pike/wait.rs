@@ -17,9 +17,9 @@ pub(super) fn is_asked_for(http: u16) -> bool {
     matches!(http, 429 | 503)
 }
 
-/// How long to wait: as long as is asked for, or shortly, where nothing that can be read is. A date is counted
-/// from the answer's own `Date`, so that the difference between Pike's clock and ours does not matter; without
-/// one it says nothing.
+/// How long to wait: as long as is asked for, or shortly, where nothing that can be read is. A date is
+/// counted from the answer's own `Date`, so that the difference between Pike's clock and ours does not
+/// matter; without one it says nothing.
 pub(super) fn wait(headers: &HeaderMap) -> Condition {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
     let asked = text(RETRY_AFTER).and_then(|wish| seconds(wish).or_else(|| until(wish, text(DATE))));

@@ -143,7 +143,6 @@ impl Evidence {
         .await;
         let sql = "SELECT reason, confirms, changed_by, changed_at FROM switch_changes ORDER BY id";
         let switches = rows(&mut *db, sql).await;
-        let text = |row: &Value, name: &str| row[name].as_str().unwrap_or_default().to_owned();
         let mut by_payout: BTreeMap<String, Vec<Value>> = BTreeMap::new();
         for row in history {
             by_payout.entry(payout_of(&row)).or_default().push(row);
@@ -156,15 +155,7 @@ impl Evidence {
             history: by_payout,
             notifications: told,
             inbox: inbox.iter().map(|row| (text(row, "type"), text(row, "session"))).collect(),
-            switches: switches
-                .iter()
-                .map(|row| SwitchChange {
-                    reason: text(row, "reason"),
-                    by: text(row, "changed_by"),
-                    confirms: row["confirms"] == true,
-                    at: instant(&row["changed_at"]),
-                })
-                .collect(),
+            switches: switches.iter().map(switch_change).collect(),
         }
     }
 
@@ -206,4 +197,17 @@ pub async fn rows(db: impl PgExecutor<'_>, sql: &str) -> Vec<Value> {
     let sql = format!("SELECT to_jsonb(row)::text FROM ({sql}) row");
     let rows: Vec<String> = sqlx::query_scalar(AssertSqlSafe(sql)).fetch_all(db).await.unwrap();
     rows.iter().map(|row| serde_json::from_str(row).unwrap()).collect()
+}
+
+fn text(row: &Value, name: &str) -> String {
+    row[name].as_str().unwrap_or_default().to_owned()
+}
+
+fn switch_change(row: &Value) -> SwitchChange {
+    SwitchChange {
+        reason: text(row, "reason"),
+        by: text(row, "changed_by"),
+        confirms: row["confirms"] == true,
+        at: instant(&row["changed_at"]),
+    }
 }
