@@ -39,3 +39,17 @@ async fn a_batch_about_one_payout_is_written_in_order() {
         assert_eq!(database.number(sql).await, count, "{sql}");
     }
 }
+
+/// What is polled and alarmed by how long it has been where it is.
+#[tokio::test]
+async fn a_phase_lasts_since_it_was_entered() {
+    let database = Database::fresh().await;
+    let engine = database.engine(rules(None)).await;
+    let id = database.processing(&engine, "user-1", 1).await[0];
+    let since = "SELECT extract(epoch FROM since - created_at)::float8 > 0 FROM payouts WHERE id = $1";
+    let later: bool = sqlx::query_scalar(since).bind(id.0).fetch_one(&database.pool).await.unwrap();
+    assert!(later, "it has moved on since it was created");
+    let entered = "SELECT count(*) FROM payouts p JOIN history h ON h.payout_id = p.id AND h.at = p.since
+        WHERE h.to_state = 'processing' AND h.from_state <> 'processing'";
+    assert_eq!(database.number(entered).await, 1);
+}

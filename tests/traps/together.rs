@@ -1,8 +1,8 @@
 //! Payouts that share a transaction share nothing else.
 
-use crate::support::{Database, is_done, not_paid, order, ready, rules, webhook};
+use crate::support::{AMOUNT, Database, is_done, not_paid, order, paid, ready, rules, webhook};
 use futures_util::future::join_all;
-use payoutd::engine::{Created, EngineError};
+use payoutd::engine::{CreateRefusal, Created, EngineError};
 
 /// Orders that come at the same time are stored together, unless one of them cannot be stored at all.
 #[tokio::test]
@@ -36,4 +36,41 @@ async fn the_end_of_one_payout_takes_no_call_of_another() {
     assert_eq!(database.state(ids[0]).await, "confirming");
     assert_eq!(database.state(ids[1]).await, "failed");
     assert_eq!(database.number("SELECT count(*) FROM effects WHERE kind = 'confirm'").await, 1);
+}
+
+/// Each caller is told who has the reference that they asked for, not who has another one.
+#[tokio::test]
+async fn a_reference_that_is_taken_names_the_payout_that_has_it() {
+    let database = Database::fresh().await;
+    let engine = database.engine(rules(None)).await;
+    let with = |reference: &str| {
+        let mut new = order("user-1");
+        new.order.reference = Some(reference.to_owned());
+        new
+    };
+    let first = [with("a"), with("b")];
+    let holders = [first[0].id, first[1].id];
+    assert!(join_all(first.map(|new| engine.create(new))).await.iter().all(Result::is_ok));
+    let again = join_all([with("a"), with("b")].map(|new| engine.create(new))).await;
+    for (created, holder) in again.into_iter().zip(holders) {
+        let Ok(Created::Refused(CreateRefusal::ReferenceTaken(named))) = created else {
+            panic!("{created:?}")
+        };
+        assert_eq!(named, holder);
+    }
+}
+
+/// One that is only counted must not hide one that is enough by itself.
+#[tokio::test]
+async fn the_worst_anomaly_of_a_batch_stops_the_line() {
+    let database = Database::fresh().await;
+    let engine = database.engine(rules(None)).await;
+    let ids = database.processing(&engine, "user-1", 2).await;
+    let claims = database.claim_webhooks(2).await;
+    let mut other_amount = ready(ids[0]);
+    other_amount.payouts[0].amount_minor = Some(AMOUNT + 1);
+    let batch = vec![webhook(ids[0], other_amount, claims[0]), webhook(ids[1], paid(ids[1]), claims[1])];
+    assert!(engine.apply(batch).await.iter().all(is_done));
+    let off = "SELECT count(*) FROM switches WHERE scope = 'demo' AND NOT confirms";
+    assert_eq!(database.number(off).await, 1);
 }
