@@ -97,3 +97,14 @@ async fn a_late_webhook_makes_us_ask_and_a_new_read_sends_it_again() {
     assert!(is_done(&engine.apply(vec![read(&new[0], ready(id))]).await[0]));
     assert_eq!((database.state(id).await.as_str(), confirms(&database).await), ("confirming", 1));
 }
+
+/// Whoever starts after a restore is told how much there is to ask about.
+#[tokio::test]
+async fn asking_about_everything_says_how_many_reads_are_new() {
+    let database = Database::fresh().await;
+    let engine = database.engine(rules(None)).await;
+    database.processing(&engine, "user-1", 3).await;
+    let asked = async || engine.ask_about_everything(std::time::Duration::ZERO).await.unwrap();
+    assert_eq!((asked().await, asked().await), (3, 0));
+    assert_eq!(database.number("SELECT count(*) FROM effects WHERE kind = 'read_status'").await, 3);
+}

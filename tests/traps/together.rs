@@ -73,4 +73,7 @@ async fn the_worst_anomaly_of_a_batch_stops_the_line() {
     assert!(engine.apply(batch).await.iter().all(is_done));
     let off = "SELECT count(*) FROM switches WHERE scope = 'demo' AND NOT confirms";
     assert_eq!(database.number(off).await, 1);
+    let told = "SELECT payout_id FROM history WHERE detail LIKE '%switched off%'";
+    let told: Vec<uuid::Uuid> = sqlx::query_scalar(told).fetch_all(&database.pool).await.unwrap();
+    assert_eq!(told, [ids[1].0], "the one that did it says so");
 }
