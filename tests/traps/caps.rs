@@ -68,3 +68,17 @@ async fn a_daily_cap_holds_over_replicas_and_is_given_back() {
     assert_eq!(database.state(next[1]).await, "cancelling");
     assert_eq!(database.number(PERMITTED).await, 4 * 5 * AMOUNT);
 }
+
+/// What was not permitted takes nothing of what may be.
+#[tokio::test]
+async fn a_payout_that_is_flagged_leaves_the_cap_to_the_next_of_its_batch() {
+    let database = Database::fresh().await;
+    let engine = database.engine(rules(Some(AMOUNT))).await;
+    let ids = database.processing(&engine, "user-1", 2).await;
+    let claims = database.claim_webhooks(2).await;
+    let mut other_amount = ready(ids[0]);
+    other_amount.payouts[0].amount_minor = Some(AMOUNT + 1);
+    let batch = vec![webhook(ids[0], other_amount, claims[0]), webhook(ids[1], ready(ids[1]), claims[1])];
+    assert!(engine.apply(batch).await.iter().all(is_done));
+    assert_eq!(database.state(ids[1]).await, "confirming");
+}
