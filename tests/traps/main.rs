@@ -32,3 +32,4 @@ mod sweep;
 mod switch;
 mod tls;
 mod together;
+mod wakes;
