@@ -80,6 +80,16 @@ mod tests {
     }
 
     #[test]
+    fn a_key_has_a_short_name_of_its_own() {
+        let name = || {
+            let pair = crate::keys::new_pair().unwrap();
+            Signer::from_pem(pair.private.expose_secret()).unwrap().key_id()
+        };
+        let (one, other) = (name(), name());
+        assert!(one.len() == 16 && other.len() == 16 && one != other, "{one} {other}");
+    }
+
+    #[test]
     fn a_key_never_shows_itself() {
         assert_eq!(
             format!(
