@@ -1,5 +1,5 @@
-//! A commit wakes whoever has to do with what it left, and nobody else. Wake-ups only save waiting, but without
-//! them every step of every payout would wait for the next poll.
+//! A commit wakes whoever has to do with what it left, and nobody else. Wake-ups only save waiting, but
+//! without them every step of every payout would wait for the next poll.
 
 use crate::support::{Database, is_done, order, paid, ready, rules, webhook};
 use futures_util::FutureExt;
