@@ -6,6 +6,7 @@ mod check;
 mod health;
 mod report;
 mod unflag;
+mod workers;
 
 pub use check::{accept, check};
 pub use health::is_ready;
@@ -15,24 +16,15 @@ pub use unflag::unflag;
 use crate::{
     admin::{self, AdminState},
     api::{self, ApiState},
-    clock::Clock,
     config::{self, Config, WebhookScheme},
     crash_point,
     domain::{id::ProjectId, policy::Mode},
     engine::{Core, Engine, Wake},
     http::{self, Limits},
-    notify::{Endpoint, Notifier, PrivateAddresses, Secret},
     store::{pool, rules},
     telemetry,
     webhook::{self, Verifier, WebhookState},
-    worker::{
-        checker::{Checker, CheckerSettings},
-        effects::Effects,
-        inbox::{Inbox, InboxSettings},
-        notify::{Notifications, NotifySettings},
-        pulse, repeat,
-        sweep::{PaidLooks, Sweep},
-    },
+    worker::{effects::Effects, inbox::Inbox},
 };
 use anyhow::{Context, Result};
 use axum::Router;
@@ -56,11 +48,6 @@ use tokio_util::sync::CancellationToken;
 const WEBHOOK_CONNECTIONS: u32 = 3;
 /// Connections kept for what callers read, so that slow lists cannot keep outcomes from being recorded.
 const READ_CONNECTIONS: u32 = 8;
-/// How often the figures of unfinished payouts are read.
-const BACKLOG_EVERY: Duration = Duration::from_secs(5);
-/// How often the sweeper looks for due payouts: what a lost webhook should have told is asked for a poll
-/// interval later, and at most this much more. A look that finds nothing reads two indexes.
-const SWEEP_EVERY: Duration = Duration::from_millis(250);
 /// How long answers about a process that has stopped otherwise may take.
 const ADMIN_GRACE: Duration = Duration::from_secs(1);
 
@@ -111,7 +98,7 @@ pub async fn start(config: Config) -> Result<Running> {
     tx.commit().await?;
 
     let rule_version = rule_set.version.clone();
-    let (wake, inbox_wake) = (Wake::default(), Arc::new(Notify::new()));
+    let wake = Wake::default();
     let core = Core {
         pool: pool.clone(),
         policy: config.policy(),
@@ -119,9 +106,9 @@ pub async fn start(config: Config) -> Result<Running> {
         stop_line: config.stop_line(),
         mode: config.mode(),
         wake: wake.clone(),
+        hands: std::sync::OnceLock::default(),
     };
-    let parts =
-        Parts { engine: Engine::start(core), pool, webhook_pool, read_pool, wake, inbox_wake, metrics };
+    let parts = Parts { engine: Engine::start(core), pool, webhook_pool, read_pool, wake, metrics };
     let listeners = Listeners::bind(&config).await?;
     crash_point::pass("startup.listening");
     let (api, webhook, admin) = (listeners.api.addr, listeners.webhook.addr, listeners.admin.addr);
@@ -132,14 +119,15 @@ pub async fn start(config: Config) -> Result<Running> {
         tracing::warn!(asked, "reconciling only: nothing is sent to Pike but status reads");
     }
     let effects = calls::effects(&config, &parts.pool, &parts.engine, rule_version, mode)?;
-    let admin_router = parts.admin(&effects, mode, &stop);
+    let (inbox_wake, admin_router) = (Arc::new(Notify::new()), parts.admin(&effects, mode, &stop));
+    let inbox = parts.inbox(&config, &inbox_wake);
     let routers = [
         (listeners.api.listener, parts.api(&config)),
-        (listeners.webhook.listener, parts.webhook(&config)?),
+        (listeners.webhook.listener, parts.webhook(&config, &inbox)?),
         (listeners.admin.listener, admin_router),
     ];
     let halt = CancellationToken::new();
-    let workers = parts.workers(&config, &effects, &halt)?;
+    let workers = parts.workers(&config, &effects, (inbox, inbox_wake), &halt)?;
     tracing::info!(%api, %webhook, %admin, "payoutd is ready");
     let whole = tokio::spawn(run(
         routers,
@@ -243,7 +231,6 @@ struct Parts {
     webhook_pool: PgPool,
     read_pool: PgPool,
     wake: Wake,
-    inbox_wake: Arc<Notify>,
     metrics: PrometheusHandle,
 }
 
@@ -253,6 +240,7 @@ impl Parts {
         api::router(ApiState {
             engine: self.engine.clone(),
             pool: self.read_pool.clone(),
+            keys: api::Keys::start(self.read_pool.clone()),
             projects: Arc::new(projects),
         })
     }
@@ -277,7 +265,7 @@ impl Parts {
         })
     }
 
-    fn webhook(&self, config: &Config) -> Result<Router> {
+    fn webhook(&self, config: &Config, inbox: &Inbox) -> Result<Router> {
         let mut verifiers = BTreeMap::new();
         for (name, project) in &config.projects {
             let header = &project.webhook_signature_header;
@@ -292,103 +280,7 @@ impl Parts {
         }
         Ok(webhook::router(WebhookState {
             verifiers: Arc::new(verifiers),
-            intake: webhook::intake(self.webhook_pool.clone()),
-            wake: Arc::clone(&self.inbox_wake),
+            intake: webhook::intake(self.webhook_pool.clone(), Arc::new(inbox.clone())),
         }))
-    }
-
-    fn workers(
-        &self,
-        config: &Config,
-        effects: &Effects,
-        stop: &CancellationToken,
-    ) -> Result<JoinSet<&'static str>> {
-        let settings = InboxSettings {
-            lease: config.inbox.lease,
-            orphan_for: config.inbox.orphan_for,
-            park_after: config.inbox.park_after,
-        };
-        let inbox = Inbox::new(self.pool.clone(), self.engine.clone(), settings);
-        let projects = config.projects.keys().cloned().map(ProjectId).collect();
-        let paid = PaidLooks::new(projects, config.pike.reads_per_second);
-        let sweep = Sweep::new(self.pool.clone(), self.engine.clone(), paid);
-        let notifications = self.notifications(config)?;
-        let idle = config.effects.idle_poll;
-        let mut workers = JoinSet::new();
-        let effects_for_figures = effects.clone();
-        let (effects, wake, token) = (effects.clone(), Arc::clone(&self.wake.effects), stop.clone());
-        workers.spawn(async move {
-            repeat(idle, wake, token, || effects.start_some()).await;
-            "effects"
-        });
-        let (wake, token) = (Arc::clone(&self.inbox_wake), stop.clone());
-        workers.spawn(async move {
-            repeat(idle, wake, token, || inbox.run_once()).await;
-            "inbox"
-        });
-        let (wake, token) = (Arc::clone(&self.wake.notifications), stop.clone());
-        workers.spawn(async move {
-            repeat(idle, wake, token, || notifications.start_some()).await;
-            notifications.finish().await;
-            "notifications"
-        });
-        let (sweeper, token) = (sweep.clone(), stop.clone());
-        workers.spawn(async move {
-            repeat(SWEEP_EVERY, Arc::default(), token, || sweeper.round()).await;
-            "sweep"
-        });
-        let (checker, every, token) = (self.checker(config), config.checker.every, stop.clone());
-        workers.spawn(async move {
-            repeat(every, Arc::default(), token, || checker.round()).await;
-            "checker"
-        });
-        let token = stop.clone();
-        workers.spawn(async move {
-            pulse::run(token).await;
-            "pulse"
-        });
-        let (metrics, token) = (self.metrics.clone(), stop.clone());
-        let effects = effects_for_figures;
-        workers.spawn(async move {
-            let round = || {
-                effects.export_pace();
-                // Samples pile up until somebody folds them, and nobody may ever ask for the metrics page.
-                metrics.run_upkeep();
-                sweep.export_backlog()
-            };
-            repeat(BACKLOG_EVERY, Arc::default(), token, round).await;
-            "backlog"
-        });
-        Ok(workers)
-    }
-
-    fn checker(&self, config: &Config) -> Checker {
-        let config::Checker { every, patience, sweep } = config.checker;
-        Checker::new(self.pool.clone(), self.engine.clone(), CheckerSettings { every, patience, sweep })
-    }
-
-    fn notifications(&self, config: &Config) -> Result<Notifications> {
-        let settings = &config.notifications;
-        let private = match settings.allow_private_addresses {
-            true => PrivateAddresses::Allowed,
-            false => PrivateAddresses::Refused,
-        };
-        let mut endpoints = BTreeMap::new();
-        for (name, project) in &config.projects {
-            let Some(target) = &project.notify else { continue };
-            let secret = Secret::parse(target.secret.expose_secret())
-                .with_context(|| format!("projects.{name}.notify_secret_file"))?;
-            endpoints.insert(ProjectId(name.clone()), Endpoint { url: target.url.clone(), secret });
-        }
-        let notifier = Notifier::new(endpoints, settings.timeout, private)?;
-        let settings = NotifySettings {
-            // A delivery is bounded by its time-out, so a lease of three is never lost by a live worker.
-            lease: settings.timeout * 3,
-            retry_first: settings.retry_first,
-            retry_longest: settings.retry_longest,
-            give_up_after: settings.give_up_after,
-        };
-        let wake = Arc::clone(&self.wake.notifications);
-        Ok(Notifications::new(self.pool.clone(), Arc::new(notifier), Clock, settings, wake))
     }
 }

@@ -2,8 +2,8 @@
 //! once; nothing ever waits for a timer. The writing runs in a task of its own, so that a caller who goes
 //! away in the middle (a client that hangs up) cancels only its own waiting, never the transaction.
 
-use std::{future::Future, time::Duration};
-use tokio::sync::{mpsc, oneshot};
+use std::{future::Future, sync::Arc, time::Duration};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
 /// Longest a batch may take. Far above what the database's own time-outs allow: what is still running then
 /// hangs on a connection that is dead without knowing it.
@@ -20,6 +20,19 @@ pub struct Batcher<T, R> {
 impl<T, R> Clone for Batcher<T, R> {
     fn clone(&self) -> Self {
         Self { queue: self.queue.clone() }
+    }
+}
+
+/// Lets so many batches be written at once, whosever they are: while one waits for its turn it grows. Many
+/// small transactions at the same time would cost the database, and with it everybody, far more than a few
+/// large ones.
+#[derive(Clone, Debug)]
+pub struct Gate(Arc<Semaphore>);
+
+impl Gate {
+    #[must_use]
+    pub fn new(most: usize) -> Self {
+        Self(Arc::new(Semaphore::new(most)))
     }
 }
 
@@ -45,13 +58,33 @@ impl<T: Send + 'static, R: Send + 'static> Batcher<T, R> {
         F: Fn(Vec<T>) -> Fut + Send + 'static,
         Fut: Future<Output = Vec<R>> + Send + 'static,
     {
+        // A gate of its own is never in the way: its batches come one after the other.
+        Self::spawn_behind(&Gate::new(1), most, depth, work)
+    }
+
+    /// As [`Self::spawn`], with a gate that others share.
+    pub fn spawn_behind<F, Fut>(gate: &Gate, most: usize, depth: usize, work: F) -> Self
+    where
+        F: Fn(Vec<T>) -> Fut + Send + 'static,
+        Fut: Future<Output = Vec<R>> + Send + 'static,
+    {
         let (queue, mut jobs) = mpsc::channel::<Job<T, R>>(depth);
+        let gate = Arc::clone(&gate.0);
         tokio::spawn(async move {
             let mut batch = Vec::with_capacity(most);
-            while jobs.recv_many(&mut batch, most).await > 0 {
+            while let Some(first) = jobs.recv().await {
+                let turn = gate.acquire().await;
+                batch.push(first);
+                while batch.len() < most
+                    && let Ok(job) = jobs.try_recv()
+                {
+                    batch.push(job);
+                }
                 let (items, waiting): (Vec<T>, Vec<_>) = batch.drain(..).unzip();
                 let writing = tokio::spawn(tokio::time::timeout(BATCH_WITHIN, work(items)));
-                let answers = match writing.await {
+                let written = writing.await;
+                drop(turn);
+                let answers = match written {
                     Ok(Ok(answers)) => answers,
                     Ok(Err(_)) => lost("hung", waiting.len()),
                     Err(_) => lost("panicked", waiting.len()),

@@ -6,15 +6,17 @@ mod announce;
 mod apply;
 mod create;
 mod findings;
+mod hands;
 mod line;
 mod reports;
 mod write;
 
 pub use create::{CreateRefusal, Created};
+pub use hands::{Callers, Hands, Place, Tellers};
 pub use reports::Compared;
 
 use crate::{
-    batch::{Batcher, Gone},
+    batch::{Batcher, Gate, Gone},
     crash_point,
     domain::{
         decide::Refusal,
@@ -30,10 +32,14 @@ use crate::{
         payouts::{NewPayout, Stored},
         retry,
         rules::{self, Switch},
+        writer::Writer,
     },
 };
 use sqlx::PgPool;
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 use time::OffsetDateTime;
 use tokio::sync::Notify;
 
@@ -41,6 +47,8 @@ use tokio::sync::Notify;
 pub const MAX_BATCH: usize = 128;
 /// Payouts asked about in one transaction when everything is.
 const READS_IN_ONE_COMMIT: i64 = 5_000;
+/// Transactions of events under way at once.
+const WRITERS: usize = 2;
 /// Most events waiting for a transaction; beyond it workers wait and callers are told to come back.
 pub const MAX_WAITING: usize = 4096;
 
@@ -113,7 +121,6 @@ pub struct Wake {
 }
 
 /// What the engine works with.
-#[derive(Debug)]
 pub struct Core {
     pub pool: PgPool,
     pub policy: Policy,
@@ -121,14 +128,20 @@ pub struct Core {
     pub stop_line: StopLine,
     pub mode: Mode,
     pub wake: Wake,
+    /// Who begins at once with what follows; nobody until they are there.
+    pub hands: OnceLock<Hands>,
 }
 
 /// A handle on the engine; cheap to clone.
 #[derive(Clone)]
 pub struct Engine {
     core: Arc<Core>,
-    events: Batcher<Envelope, Result<Applied, EngineError>>,
+    /// By payout: while one waits for the disk the other goes on.
+    events: [Batcher<Envelope, Result<Applied, EngineError>>; WRITERS],
+    /// For batches that are applied as they come.
+    aside: Arc<Writer>,
     orders: Batcher<NewPayout, Result<Created, EngineError>>,
+    gate: Gate,
 }
 
 impl Engine {
@@ -136,17 +149,40 @@ impl Engine {
     #[must_use]
     pub fn start(core: Core) -> Self {
         let core = Arc::new(core);
-        let for_events = Arc::clone(&core);
-        let events = Batcher::spawn(MAX_BATCH, MAX_WAITING, move |batch| {
-            let core = Arc::clone(&for_events);
-            async move { core.apply(batch).await }
+        let writer = || Arc::new(Writer::new(core.pool.clone()));
+        let gate = Gate::new(WRITERS);
+        let events = std::array::from_fn(|_| {
+            let (core, writer) = (Arc::clone(&core), writer());
+            Batcher::spawn_behind(&gate, MAX_BATCH, MAX_WAITING, move |batch| {
+                let (core, writer) = (Arc::clone(&core), Arc::clone(&writer));
+                async move { core.apply(&writer, batch).await }
+            })
         });
-        let for_orders = Arc::clone(&core);
-        let orders = Batcher::spawn(MAX_BATCH, MAX_WAITING, move |batch| {
-            let core = Arc::clone(&for_orders);
-            async move { core.create(batch).await }
+        let (for_orders, orders_writer) = (Arc::clone(&core), writer());
+        let orders = Batcher::spawn_behind(&gate, MAX_BATCH, MAX_WAITING, move |batch| {
+            let (core, writer) = (Arc::clone(&for_orders), Arc::clone(&orders_writer));
+            async move { core.create(&writer, batch).await }
         });
-        Self { core, events, orders }
+        let aside = writer();
+        Self { core, events, aside, orders, gate }
+    }
+
+    fn events_of(&self, payout: PayoutId) -> &Batcher<Envelope, Result<Applied, EngineError>> {
+        // The end of an id is random; its beginning is the time.
+        let [.., last] = payout.0.into_bytes();
+        &self.events[usize::from(last) % WRITERS]
+    }
+
+    /// From now on what follows from an event is handed over, as far as there are places.
+    pub fn hand_over_to(&self, hands: Hands) {
+        // A second time would be somebody who does not know of the first.
+        assert!(self.core.hands.set(hands).is_ok(), "hands are given once");
+    }
+
+    /// Behind which all writers of this process wait for their turn.
+    #[must_use]
+    pub fn gate(&self) -> &Gate {
+        &self.gate
     }
 
     #[must_use]
@@ -162,12 +198,12 @@ impl Engine {
         if let (Event::Command(_), Mode::ReconcileOnly) = (&envelope.event, self.core.mode) {
             return Err(EngineError::ReconcileOnly);
         }
-        self.events.submit(envelope).await?
+        self.events_of(envelope.payout).submit(envelope).await?
     }
 
     /// Applies these events in one transaction, at once.
     pub async fn apply(&self, batch: Vec<Envelope>) -> Vec<Result<Applied, EngineError>> {
-        self.core.apply(batch).await
+        self.core.apply(&self.aside, batch).await
     }
 
     /// Stores one order together with whatever else is waiting. Calling again with the same key is safe.
@@ -219,15 +255,19 @@ impl Engine {
         let (core, scope) = (Arc::clone(&self.core), scope.to_owned());
         let (by, reason) = (by.to_owned(), reason.to_owned());
         // Detached: a caller who hangs up must not leave the transaction half way.
-        let task = tokio::spawn(retry::bounded(async move {
-            let mut tx = core.pool.begin().await?;
-            rules::set_confirms(&mut tx, &scope, confirms, &by, &reason).await?;
-            crash_point::pass("switch.written");
-            tx.commit().await?;
+        // Again, too: a batch that waits for a payout holds the switches meanwhile.
+        let task = tokio::spawn(async move {
+            retry::transient(|| async {
+                let mut tx = core.pool.begin().await?;
+                rules::set_confirms(&mut tx, &scope, confirms, &by, &reason).await?;
+                crash_point::pass("switch.written");
+                Ok(tx.commit().await?)
+            })
+            .await?;
             crash_point::pass("switch.committed");
             tracing::warn!(scope, ?confirms, by, reason, "the switch for confirms was thrown");
             Ok(())
-        }));
+        });
         task.await.unwrap_or(Err(EngineError::Gone(Gone)))
     }
 }

@@ -15,13 +15,14 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("engine", &["domain", "store", "batch", "clock", "crash_point", "telemetry"]),
     ("pike", &["domain", "keys", "crash_point", "telemetry"]),
     ("notify", &["domain", "telemetry"]),
-    ("api", &["engine", "store", "batch::Gone", "domain", "http", "clock", "crash_point", "telemetry"]),
+    ("api", &["engine", "store", "batch", "domain", "http", "clock", "crash_point", "telemetry"]),
     ("console", &["engine", "store", "domain", "http", "clock", "telemetry"]),
     (
         "webhook",
         &[
             "store::inbox",
             "store::retry",
+            "store::writer",
             "store::StoreError",
             "domain",
             "keys",
@@ -34,7 +35,18 @@ const ROOMS: &[(&str, &[&str])] = &[
     ),
     (
         "worker",
-        &["engine", "store", "pike", "notify", "webhook", "domain", "clock", "crash_point", "telemetry"],
+        &[
+            "engine",
+            "store",
+            "pike",
+            "notify",
+            "webhook",
+            "domain",
+            "batch",
+            "clock",
+            "crash_point",
+            "telemetry",
+        ],
     ),
     ("sandbox", &["clock", "telemetry"]),
     // The ground floor.

@@ -117,7 +117,8 @@ impl Ground {
     async fn open(connections: u32, set: &[String], sql: &[String]) -> Self {
         let dir = std::env::temp_dir().join(format!("payoutd-bench-{}", uuid::Uuid::now_v7().simple()));
         let mut options = ClusterOptions::kept(dir.join("postgres"));
-        options.max_connections = 200;
+        // pgbench has one for each life in flight.
+        options.max_connections = 320;
         std::fs::create_dir(&dir).unwrap();
         // The server may run as somebody else.
         let reachable = std::os::unix::fs::PermissionsExt::from_mode(0o755);

@@ -6,10 +6,7 @@ use super::{ApiState, codes::Code, problem::Problem};
 use crate::{
     crash_point,
     domain::{id::ProjectId, owner::Owner},
-    store::{
-        api_keys::{self, ApiKey},
-        retry,
-    },
+    store::api_keys::ApiKey,
 };
 use axum::{
     extract::{FromRequestParts, Request, State},
@@ -150,11 +147,7 @@ pub(super) async fn require(
 
 async fn identify(state: &ApiState, headers: &HeaderMap) -> Result<Caller, Problem> {
     let presented = presented(headers).ok_or_else(unauthenticated)?;
-    let stored = retry::bounded(async {
-        let mut db = state.pool.acquire().await?;
-        api_keys::find(&mut db, presented.id).await
-    })
-    .await?;
+    let stored = state.keys.find(presented.id).await?;
     crash_point::pass("auth.looked_up");
     verify(stored, presented.secret)
         .filter(|caller| state.projects.contains(&caller.project))

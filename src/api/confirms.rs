@@ -84,7 +84,7 @@ fn check(wire: Wire) -> Result<(Switch, String), Problem> {
 async fn show(state: &ApiState, project: &ProjectId) -> Result<Response, Problem> {
     let switches = retry::bounded(async {
         let mut db = state.pool.acquire().await?;
-        rules::confirm_switches(&mut db).await
+        rules::switches(&mut db).await
     })
     .await?;
     Ok(Json(view(&switches, project)).into_response())

@@ -10,6 +10,7 @@ mod confirms;
 mod create;
 mod details;
 mod history;
+mod keys;
 mod list;
 mod observe;
 mod pan;
@@ -20,6 +21,7 @@ mod text;
 mod view;
 
 pub use codes::Code;
+pub use keys::Keys;
 
 use crate::{domain::id::ProjectId, engine::Engine};
 use axum::{
@@ -35,6 +37,7 @@ pub struct ApiState {
     pub engine: Engine,
     /// For reading only; whatever writes goes through the engine.
     pub pool: PgPool,
+    pub keys: Keys,
     /// The configured projects. Keys of any other are not accepted.
     pub projects: Arc<BTreeSet<ProjectId>>,
 }

@@ -53,8 +53,10 @@ fn state() -> ApiState {
         stop_line: StopLine::default(),
         mode: Mode::default(),
         wake: Wake::default(),
+        hands: std::sync::OnceLock::default(),
     });
-    ApiState { engine, pool, projects: Arc::new(BTreeSet::from([ProjectId("shop".into())])) }
+    let keys = Keys::start(pool.clone());
+    ApiState { engine, pool, keys, projects: Arc::new(BTreeSet::from([ProjectId("shop".into())])) }
 }
 
 /// The routes for a caller who is past the authentication.

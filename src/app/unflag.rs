@@ -53,5 +53,6 @@ pub(super) fn engine(config: &Config, pool: PgPool) -> Result<Engine> {
         stop_line: config.stop_line(),
         mode: crate::domain::policy::Mode::Everything,
         wake: Wake::default(),
+        hands: std::sync::OnceLock::default(),
     }))
 }

@@ -108,8 +108,8 @@ notify_secret_file = "keys/notify.secret"
         let mut db = pool.acquire().await?;
         if let Ok(kept) = fs::read_to_string(&path) {
             let kept = kept.trim().to_owned();
-            let id = kept.split('_').nth(1).unwrap_or_default();
-            if api_keys::find(&mut db, id).await?.is_some() {
+            let id = kept.split('_').nth(1).unwrap_or_default().to_owned();
+            if api_keys::find(&mut db, std::slice::from_ref(&id)).await?.contains_key(&id) {
                 return Ok(SecretString::from(kept));
             }
             fs::remove_file(&path)?;

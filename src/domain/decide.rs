@@ -310,6 +310,12 @@ fn hold_step(
     Step::to(State::OnHold { session: report.session.clone(), until, cause }, why)
 }
 
+/// Whether an event can be judged by the rules at all, whatever its payout is.
+#[must_use]
+pub fn may_need_verdict(event: &Event) -> bool {
+    report_of(event).is_some() || matches!(event, Event::Command(Command::Approve { .. }))
+}
+
 fn report_of(event: &Event) -> Option<&SessionReport> {
     match event {
         Event::Observed(

@@ -142,6 +142,24 @@ impl Polling {
         Some(state.hold_until().map_or(due, |until| due.min(until.max(now + self.first))))
     }
 
+    /// As [`Self::next`], for a payout that is already to be looked at: where that comes first, it stays.
+    /// So a payout that moves on quickly keeps its one time, and whoever looks then plans the next.
+    #[must_use]
+    pub fn plan(
+        &self,
+        planned: Option<OffsetDateTime>,
+        state: &State,
+        since: OffsetDateTime,
+        now: OffsetDateTime,
+    ) -> Option<OffsetDateTime> {
+        let next = self.next(state, since, now);
+        let waits = state.ending().is_none() && state.hold_until().is_none() && state.retry_at().is_none();
+        match (planned, next) {
+            (Some(planned), Some(next)) if waits && planned > now && planned < next => Some(planned),
+            _ => next,
+        }
+    }
+
     /// At `paid_first`, at six times that age and so on, and at `paid_until`.
     fn next_when_paid(&self, since: OffsetDateTime, now: OffsetDateTime) -> Option<OffsetDateTime> {
         let mut age = self.paid_first.min(self.paid_until);

@@ -89,10 +89,10 @@ impl Core {
             let (project, reason) = (&stopped.project, &stopped.reason);
             tracing::error!(%project, reason, "confirms were switched off by an anomaly");
         }
-        if writes.has_effects() {
+        if writes.handed.left_calls {
             self.wake.effects.notify_one();
         }
-        if writes.has_notifications() {
+        if writes.handed.left_messages {
             self.wake.notifications.notify_one();
         }
     }
@@ -203,5 +203,6 @@ pub(super) fn final_status(stored: &Stored, now: OffsetDateTime) -> NewNotificat
         kind,
         payload: payload.to_string(),
         at: now,
+        lease: None,
     }
 }

@@ -14,16 +14,23 @@ use crate::{
     },
     store::{
         StoreError,
-        effects::{self, EffectClaim},
-        inbox::{self, InboxClaim},
+        causes::{self, Closed},
         payouts::{self, Stored},
         permits::{self, Recipient},
-        pool, retry, rules,
+        retry, rules,
+        writer::{Transaction, Writer},
     },
 };
 use sqlx::PgConnection;
 use std::collections::{BTreeMap, BTreeSet};
 use time::OffsetDateTime;
+
+/// Whether a transaction holds the switches so that it may throw one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum MayStopTheLine {
+    Yes,
+    No,
+}
 
 /// What was read under lock for the rules.
 #[derive(Debug, Default)]
@@ -39,14 +46,18 @@ struct RuleFacts {
 }
 
 impl Core {
-    pub(super) async fn apply(&self, batch: Vec<Envelope>) -> Vec<Result<Applied, EngineError>> {
-        match self.apply_together(&batch).await {
+    pub(super) async fn apply(
+        &self,
+        writer: &Writer,
+        batch: Vec<Envelope>,
+    ) -> Vec<Result<Applied, EngineError>> {
+        match self.apply_together(writer, &batch).await {
             Ok(applied) => applied.into_iter().map(Ok).collect(),
             // One of them is poisoned: let the others through.
             Err(error) if error.blames_the_data() && batch.len() > 1 => {
                 let mut answers = Vec::with_capacity(batch.len());
                 for envelope in batch {
-                    let alone = self.apply_together(std::slice::from_ref(&envelope)).await;
+                    let alone = self.apply_together(writer, std::slice::from_ref(&envelope)).await;
                     if let Err(error) = &alone {
                         tracing::error!(%error, payout = %envelope.payout, "an event cannot be applied");
                         metrics::counter!("payoutd_poisoned_events_total").increment(1);
@@ -63,12 +74,28 @@ impl Core {
         }
     }
 
-    async fn apply_together(&self, batch: &[Envelope]) -> Result<Vec<Applied>, StoreError> {
-        retry::transient(|| self.transaction(batch)).await
+    async fn apply_together(&self, writer: &Writer, batch: &[Envelope]) -> Result<Vec<Applied>, StoreError> {
+        retry::transient(|| self.transaction(writer, batch)).await
     }
 
-    async fn transaction(&self, batch: &[Envelope]) -> Result<Vec<Applied>, StoreError> {
-        let mut tx = self.pool.begin().await?;
+    async fn transaction(&self, writer: &Writer, batch: &[Envelope]) -> Result<Vec<Applied>, StoreError> {
+        let may_be_judged = batch.iter().any(|envelope| decide::may_need_verdict(&envelope.event));
+        let tx = if may_be_judged { writer.begin_holding_switches().await } else { writer.begin().await }?;
+        if let Some(applied) = self.attempt(tx, batch, MayStopTheLine::No).await? {
+            return Ok(applied);
+        }
+        let tx = writer.begin_to_switch().await?;
+        Ok(self.attempt(tx, batch, MayStopTheLine::Yes).await?.unwrap_or_default())
+    }
+
+    /// Nothing, and nothing written, if the line may have to be stopped and that must be done alone: of two
+    /// transactions that count at the same time neither would see what the other adds.
+    async fn attempt(
+        &self,
+        mut tx: Transaction<'_>,
+        batch: &[Envelope],
+        may: MayStopTheLine,
+    ) -> Result<Option<Vec<Applied>>, StoreError> {
         let mut ids: Vec<PayoutId> = batch.iter().map(|envelope| envelope.payout).collect();
         ids.sort_unstable();
         ids.dedup();
@@ -77,25 +104,31 @@ impl Core {
         let mut locked: BTreeMap<PayoutId, Stored> =
             locked.into_iter().map(|stored| (stored.payout.id, stored)).collect();
         let mut ours = close_causes(&mut tx, batch).await?;
-        let (now, mut facts) = self.rule_facts(&mut tx, batch, &locked).await?;
+        let now = ours.now;
+        let switches = std::mem::take(&mut ours.switches);
+        let mut facts = self.rule_facts(&mut tx, batch, &locked, now, switches).await?;
         let mut writes = Writes::new(now, &self.policy, &self.rules.version);
         let mut applied = Vec::with_capacity(batch.len());
         for envelope in batch {
             applied.push(match locked.get_mut(&envelope.payout) {
                 None => Applied::NoSuchPayout,
                 Some(stored) if foreign(envelope, stored) => Applied::NoSuchPayout,
-                Some(stored) if !ours.take(envelope, stored) => Applied::Superseded,
+                Some(stored) if !take(&mut ours, envelope, stored) => Applied::Superseded,
                 Some(_) if overtaken(envelope, &writes) => Applied::Superseded,
                 Some(stored) => self.step(stored, envelope, &mut facts, now, &mut writes),
             });
         }
-        writes.run(&mut tx, &locked, &self.stop_line).await?;
+        if may == MayStopTheLine::No && writes.has_alarms() {
+            return Ok(None);
+        }
+        writes.run(&mut tx, &locked, &self.stop_line, self.hands.get()).await?;
         pass_recording(batch);
         tx.commit().await?;
         writes.pass_committed();
         pass_recorded(batch);
+        writes.handed.over();
         self.announce(&writes);
-        Ok(applied)
+        Ok(Some(applied))
     }
 
     /// Decides about one event and notes what is to be written.
@@ -140,15 +173,15 @@ impl Core {
         Applied::Done(Box::new(stored.clone()))
     }
 
-    /// Reads, under lock, what the rules will need: only when an event of the batch may reach them. And the
-    /// instant of the decision, which is taken once the switches are held: a permit that was dated while its
-    /// transaction still waited for them could bear a time at which they were off.
+    /// Reads, under lock, what the rules will need: only when an event of the batch is to be judged.
     async fn rule_facts(
         &self,
         tx: &mut PgConnection,
         batch: &[Envelope],
         locked: &BTreeMap<PayoutId, Stored>,
-    ) -> Result<(OffsetDateTime, RuleFacts), StoreError> {
+        now: OffsetDateTime,
+        switches: BTreeMap<String, bool>,
+    ) -> Result<RuleFacts, StoreError> {
         let judged: Vec<&Stored> = batch
             .iter()
             .filter_map(|envelope| locked.get(&envelope.payout).map(|stored| (envelope, stored)))
@@ -156,7 +189,7 @@ impl Core {
             .map(|(_, stored)| stored)
             .collect();
         if judged.is_empty() {
-            return Ok((pool::now(tx).await?, RuleFacts::default()));
+            return Ok(RuleFacts::default());
         }
         let capped: BTreeSet<Recipient> = judged
             .iter()
@@ -165,13 +198,12 @@ impl Core {
             })
             .map(|stored| recipient(stored))
             .collect();
-        let mut facts = RuleFacts { switches: rules::confirm_switches(tx).await?, ..RuleFacts::default() };
+        let mut facts = RuleFacts { switches, ..RuleFacts::default() };
         let permitted = judged.iter().filter(|stored| stored.payout.permit.is_some());
         let permitted: Vec<PayoutId> = permitted.map(|stored| stored.payout.id).collect();
         if !permitted.is_empty() {
             facts.rule_sets = permits::rule_sets(tx, &permitted).await?;
         }
-        let now = pool::now(tx).await?;
         if !capped.is_empty() {
             permits::lock_recipients(tx, &capped).await?;
             let midnight = now.replace_time(time::Time::MIDNIGHT);
@@ -182,7 +214,7 @@ impl Core {
             facts.read = capped;
         }
         crash_point::pass("verdict.due");
-        Ok((now, facts))
+        Ok(facts)
     }
 }
 
@@ -248,36 +280,24 @@ fn overtaken(envelope: &Envelope, writes: &Writes<'_>) -> bool {
     }
 }
 
-/// The causes that this transaction closed. Each is good for one event: a lost claim, or the same one again,
-/// in the same batch is not.
-#[derive(Debug, Default)]
-struct Closed {
-    effects: BTreeSet<EffectClaim>,
-    inbox: BTreeSet<InboxClaim>,
-}
-
-impl Closed {
-    fn take(&mut self, envelope: &Envelope, stored: &Stored) -> bool {
-        match &envelope.cause {
-            Cause::Command(_) => true,
-            Cause::Effect(claim) => self.effects.remove(claim),
-            Cause::Inbox(claim) => self.inbox.remove(claim),
-            Cause::Due(seen) => stored.next_check_at == Some(*seen),
-        }
+/// Each cause is good for one event: a lost claim, or the same one again, in the same batch is not.
+fn take(closed: &mut Closed, envelope: &Envelope, stored: &Stored) -> bool {
+    match &envelope.cause {
+        Cause::Command(_) => true,
+        Cause::Effect(claim) => closed.effects.remove(claim),
+        Cause::Inbox(claim) => closed.inbox.remove(claim),
+        Cause::Due(seen) => stored.next_check_at == Some(*seen),
     }
 }
 
 async fn close_causes(tx: &mut PgConnection, batch: &[Envelope]) -> Result<Closed, StoreError> {
-    let (mut effect_claims, mut inbox_claims) = (vec![], vec![]);
+    let (mut effects, mut inbox) = (vec![], vec![]);
     for envelope in batch {
         match &envelope.cause {
-            Cause::Effect(claim) => effect_claims.push(*claim),
-            Cause::Inbox(claim) => inbox_claims.push(*claim),
+            Cause::Effect(claim) => effects.push(*claim),
+            Cause::Inbox(claim) => inbox.push(*claim),
             Cause::Command(_) | Cause::Due(_) => {}
         }
     }
-    Ok(Closed {
-        effects: effects::close(tx, &effect_claims).await?.into_iter().collect(),
-        inbox: inbox::close(tx, &inbox_claims, "applied").await?.into_iter().collect(),
-    })
+    causes::close(tx, &effects, &inbox).await
 }

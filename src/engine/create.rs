@@ -1,17 +1,19 @@
 //! Storing orders. No provider call happens here, so one local transaction settles the caller's idempotency
 //! key for ever.
 
-use super::{Core, EngineError};
+use super::{Core, EngineError, hands::Handed};
 use crate::{
     crash_point,
     domain::{effect::EffectKind, id::PayoutId},
     store::{
-        StoreError, effects, history,
+        StoreError, history,
         payouts::{self, KeyHolder, NewPayout, Stored},
-        pool, retry,
+        retry,
+        steps::{self, Steps},
+        writer::Writer,
     },
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What became of an order.
 #[derive(Clone, Debug)]
@@ -32,13 +34,17 @@ pub enum CreateRefusal {
 }
 
 impl Core {
-    pub(super) async fn create(&self, batch: Vec<NewPayout>) -> Vec<Result<Created, EngineError>> {
-        match self.create_together(&batch).await {
+    pub(super) async fn create(
+        &self,
+        writer: &Writer,
+        batch: Vec<NewPayout>,
+    ) -> Vec<Result<Created, EngineError>> {
+        match self.create_together(writer, &batch).await {
             Ok(created) => created.into_iter().map(Ok).collect(),
             Err(error) if error.blames_the_data() && batch.len() > 1 => {
                 let mut answers = Vec::with_capacity(batch.len());
                 for new in batch {
-                    let alone = self.create_together(std::slice::from_ref(&new)).await;
+                    let alone = self.create_together(writer, std::slice::from_ref(&new)).await;
                     answers.push(alone.map(|mut one| one.remove(0)).map_err(EngineError::from));
                 }
                 answers
@@ -51,62 +57,65 @@ impl Core {
         }
     }
 
-    async fn create_together(&self, batch: &[NewPayout]) -> Result<Vec<Created>, StoreError> {
-        retry::transient(|| self.store(batch)).await
+    async fn create_together(
+        &self,
+        writer: &Writer,
+        batch: &[NewPayout],
+    ) -> Result<Vec<Created>, StoreError> {
+        retry::transient(|| self.store(writer, batch)).await
     }
 
-    async fn store(&self, batch: &[NewPayout]) -> Result<Vec<Created>, StoreError> {
-        let mut tx = self.pool.begin().await?;
+    async fn store(&self, writer: &Writer, batch: &[NewPayout]) -> Result<Vec<Created>, StoreError> {
+        let mut tx = writer.begin().await?;
         crash_point::pass("intake.begun");
-        let now = pool::now(&mut tx).await?;
-        let inserted = payouts::insert(&mut tx, batch, now, now + self.policy.polling.steady).await?;
-        let calls: Vec<_> = inserted.iter().map(|id| (*id, EffectKind::CreateSession)).collect();
-        effects::insert(&mut tx, &calls).await?;
-        let entries: Vec<_> =
-            batch.iter().filter(|new| inserted.contains(&new.id)).map(|new| entry(new, now)).collect();
-        history::append(&mut tx, &entries).await?;
+        let inserted = payouts::insert(&mut tx, batch, self.policy.polling.steady).await?;
+        let mut handed = Handed::default();
+        let calls = inserted.iter().map(|stored| (stored, EffectKind::CreateSession));
+        let wanted = handed.calls(self.hands.get(), calls);
+        let history: Vec<_> = inserted.iter().map(entry).collect();
+        let steps = Steps { history: &history, wanted: &wanted, ..Steps::default() };
+        handed.claimed(steps::write(&mut tx, &steps).await?);
         crash_point::pass("intake.inserted");
-        let refused: Vec<&NewPayout> = batch.iter().filter(|new| !inserted.contains(&new.id)).collect();
-        let holders =
-            if refused.is_empty() { vec![] } else { payouts::key_holders(&mut tx, &refused).await? };
-        let mut wanted = inserted.clone();
-        wanted.extend(holders.iter().map(|holder| holder.id));
-        wanted.sort_unstable();
-        wanted.dedup();
-        let stored: BTreeMap<PayoutId, Stored> = payouts::read(&mut tx, &wanted)
-            .await?
-            .into_iter()
-            .map(|stored| (stored.payout.id, stored))
-            .collect();
+        let new: BTreeSet<PayoutId> = inserted.iter().map(|stored| stored.payout.id).collect();
+        let refused: Vec<&NewPayout> = batch.iter().filter(|order| !new.contains(&order.id)).collect();
+        let (holders, held) = if refused.is_empty() {
+            (vec![], vec![])
+        } else {
+            let holders = payouts::key_holders(&mut tx, &refused).await?;
+            let held: Vec<PayoutId> = holders.iter().map(|holder| holder.id).collect();
+            (holders, payouts::read(&mut tx, &held).await?)
+        };
         tx.commit().await?;
         crash_point::pass("intake.committed");
-        if !inserted.is_empty() {
+        handed.over();
+        if handed.left_calls {
             self.wake.effects.notify_one();
         }
         metrics::counter!("payoutd_payouts_created_total")
-            .increment(inserted.len().try_into().unwrap_or(u64::MAX));
-        batch.iter().map(|new| outcome(new, &inserted, &holders, &stored)).collect()
+            .increment(new.len().try_into().unwrap_or(u64::MAX));
+        let stored = held.into_iter().chain(inserted).map(|stored| (stored.payout.id, stored)).collect();
+        batch.iter().map(|order| outcome(order, &new, &holders, &stored)).collect()
     }
 }
 
-fn entry(new: &NewPayout, now: time::OffsetDateTime) -> history::Entry {
+fn entry(new: &Stored) -> history::Entry {
     history::Entry {
-        payout: new.id,
+        payout: new.payout.id,
         seq: 1,
-        at: now,
+        at: new.created_at,
         event: "created".to_owned(),
         decision: "move",
         reason: "created",
         from_state: None,
         to_state: "accepted",
-        actor: Some(new.order.created_by.clone()),
+        actor: Some(new.payout.order.created_by.clone()),
         detail: None,
     }
 }
 
 fn outcome(
     new: &NewPayout,
-    inserted: &[PayoutId],
+    inserted: &BTreeSet<PayoutId>,
     holders: &[KeyHolder],
     stored: &BTreeMap<PayoutId, Stored>,
 ) -> Result<Created, StoreError> {

@@ -2,6 +2,7 @@
 
 use super::{
     announce::{self, Line},
+    hands::{Handed, Hands},
     line::{self, StoppedLine},
 };
 use crate::{
@@ -9,9 +10,9 @@ use crate::{
     domain::{
         decide::{Decision, Reason, Step},
         effect::EffectKind,
-        event::{Command, Event},
+        event::{Command, Event, Observation},
         id::{PayoutId, SessionId},
-        payout::{Anomaly, PastAttempt, PastEnd},
+        payout::{Alarm, Anomaly, PastAttempt, PastEnd},
         permit::{Permit, PermitKind},
         policy::{Policy, StopLine},
         rules::Verdict,
@@ -20,13 +21,14 @@ use crate::{
     store::{
         StoreError,
         anomalies::{self, NewAnomaly},
-        attempts, effects,
+        attempts,
         encoding::Code,
         history,
-        notifications::{self, NewNotification},
-        payouts::{self, Stored, state_name},
+        notifications::NewNotification,
+        payouts::{Stored, state_name},
         permits::{self, NewPermit},
-        rules::{self, NewDecision},
+        rules::NewDecision,
+        steps::{self, Steps},
     },
 };
 use sqlx::PgConnection;
@@ -77,6 +79,7 @@ pub(super) struct Writes<'a> {
     notifications: Vec<NewNotification>,
     pub(super) stopped: Vec<StoppedLine>,
     pub(super) lines: Vec<Line>,
+    pub(super) handed: Handed,
 }
 
 impl<'a> Writes<'a> {
@@ -99,6 +102,7 @@ impl<'a> Writes<'a> {
             notifications: vec![],
             stopped: vec![],
             lines: vec![],
+            handed: Handed::default(),
         }
     }
 
@@ -122,7 +126,9 @@ impl<'a> Writes<'a> {
             Decision::Refuse(_) => false,
         };
         let payout = &stored.payout;
-        stored.next_check_at = self.policy.polling.next(&payout.state, payout.since, now);
+        // Whoever has looked plans the next look, whatever time had been planned.
+        let planned = stored.next_check_at.filter(|_| *event != Event::Observed(Observation::Due));
+        stored.next_check_at = self.policy.polling.plan(planned, &payout.state, payout.since, now);
         permitted
     }
 
@@ -263,12 +269,13 @@ impl<'a> Writes<'a> {
         self.voids.extend(calls.iter().map(|call| (id, *call)));
     }
 
-    /// Writes everything. Permits go before the effects that need them, and after those when they are over.
+    /// Writes everything. Permits that are over go after the effects that stood on them.
     pub(super) async fn run(
         &mut self,
         tx: &mut PgConnection,
         locked: &BTreeMap<PayoutId, Stored>,
         stop_line: &StopLine,
+        hands: Option<&Hands>,
     ) -> Result<(), StoreError> {
         if self.touched.is_empty() {
             return Ok(());
@@ -283,21 +290,31 @@ impl<'a> Writes<'a> {
                 entry.detail = Some(format!("{before}; confirms of the project were switched off"));
             }
         }
-        let changed: Vec<&Stored> = self.touched.iter().filter_map(|id| locked.get(id)).collect();
-        payouts::update(tx, &changed).await?;
-        history::append(tx, &self.history).await?;
-        permits::insert(tx, &self.permits).await?;
+        let wanted = self.effects.iter().filter_map(|(id, kind)| Some((locked.get(id)?, *kind)));
+        let wanted = self.handed.calls(hands, wanted);
+        self.handed.messages(hands, &mut self.notifications);
+        let steps = Steps {
+            moved: self.touched.iter().filter_map(|id| locked.get(id)).collect(),
+            history: &self.history,
+            permits: &self.permits,
+            decisions: &self.decisions,
+            notifications: &self.notifications,
+            voided: &self.voids,
+            wanted: &wanted,
+        };
+        self.handed.claimed(steps::write(tx, &steps).await?);
         if !self.permits.is_empty() {
             crash_point::pass("permit.written");
         }
         permits::renew(tx, &self.renewed).await?;
-        effects::void(tx, &self.voids).await?;
         attempts::end(tx, &self.ended).await?;
         attempts::learn(tx, &self.learnt).await?;
-        effects::insert(tx, &self.effects).await?;
-        permits::release(tx, &self.released).await?;
-        rules::record(tx, &self.decisions).await?;
-        notifications::insert(tx, &self.notifications).await
+        permits::release(tx, &self.released).await
+    }
+
+    /// Whether something is raised for which the line may have to be stopped.
+    pub(super) fn has_alarms(&self) -> bool {
+        self.anomalies.iter().any(|new| new.anomaly.alarm() != Alarm::None)
     }
 
     /// Whether a call of this kind was voided before, in this very batch: its answer comes too late.
@@ -316,14 +333,6 @@ impl<'a> Writes<'a> {
                 PermitKind::Cancel => crash_point::pass("permit.cancel_committed"),
             }
         }
-    }
-
-    pub(super) fn has_effects(&self) -> bool {
-        !self.effects.is_empty()
-    }
-
-    pub(super) fn has_notifications(&self) -> bool {
-        !self.notifications.is_empty()
     }
 }
 

@@ -6,6 +6,7 @@ use crate::domain::{
     owner::Owner,
 };
 use sqlx::PgConnection;
+use std::{collections::BTreeMap, sync::Arc};
 
 /// A stored key.
 #[derive(Clone, Debug)]
@@ -43,21 +44,34 @@ pub async fn insert(db: &mut PgConnection, key: &ApiKey) -> Result<(), StoreErro
 /// A key as the table has it.
 type Row = (String, String, String, Vec<u8>, Vec<String>, Option<String>);
 
-/// The live key with this id.
+/// The live keys among these ids. One whose owner cannot be read is an error of its own: it keeps no other
+/// caller out.
 ///
 /// # Errors
-/// Database errors, or an owner that is no name.
-pub async fn find(db: &mut PgConnection, id: &str) -> Result<Option<ApiKey>, StoreError> {
-    let row: Option<Row> = sqlx::query_as(
+/// Database errors only.
+pub async fn find(
+    db: &mut PgConnection,
+    ids: &[String],
+) -> Result<BTreeMap<String, Result<ApiKey, Arc<StoreError>>>, StoreError> {
+    let rows: Vec<Row> = sqlx::query_as(
         "SELECT id, project_id, name, secret_hash, scopes, owner FROM api_keys \
-         WHERE id = $1 AND revoked_at IS NULL",
+         WHERE id = ANY($1) AND revoked_at IS NULL",
     )
-    .bind(id)
-    .fetch_optional(db)
+    .bind(ids)
+    .fetch_all(db)
     .await?;
-    let Some((id, project, name, secret_hash, scopes, owner)) = row else { return Ok(None) };
-    let owner = owner.map(|name| read_owner(&name, &id)).transpose()?;
-    Ok(Some(ApiKey { id, project: ProjectId(project), name, secret_hash, scopes, owner }))
+    let read = |(id, project, name, secret_hash, scopes, owner): Row| {
+        let key = owner.map(|name| read_owner(&name, &id)).transpose().map(|owner| ApiKey {
+            id: id.clone(),
+            project: ProjectId(project),
+            name,
+            secret_hash,
+            scopes,
+            owner,
+        });
+        (id, key.map_err(Arc::new))
+    };
+    Ok(rows.into_iter().map(read).collect())
 }
 
 /// Whose the key is that created this payout, revoked or not: a key that is no good any more was still

@@ -112,7 +112,8 @@ pub fn names_of_queues() -> Vec<&'static str> {
     queues().map(|check| check.code()).collect()
 }
 
-/// Payouts that have changed at `since` or later, first changed first.
+/// Payouts that have changed at `since` or later, first changed first, each with its last change among the
+/// first `limit` changes; and whether there may be more of those.
 ///
 /// # Errors
 /// Database errors only.
@@ -120,15 +121,18 @@ pub async fn changed(
     db: &mut PgConnection,
     since: OffsetDateTime,
     limit: i64,
-) -> Result<Vec<(PayoutId, OffsetDateTime)>, StoreError> {
-    let rows: Vec<(Uuid, OffsetDateTime)> = sqlx::query_as(
-        "SELECT id, updated_at FROM payouts WHERE updated_at >= $1 ORDER BY updated_at LIMIT $2",
+) -> Result<(Vec<(PayoutId, OffsetDateTime)>, bool), StoreError> {
+    let rows: Vec<(Uuid, OffsetDateTime, i64)> = sqlx::query_as(
+        "SELECT payout_id, max(at), count(*) FROM (
+            SELECT payout_id, at FROM history WHERE at >= $1 ORDER BY at LIMIT $2) AS changes
+         GROUP BY payout_id ORDER BY 2",
     )
     .bind(since)
     .bind(limit)
     .fetch_all(db)
     .await?;
-    Ok(rows.into_iter().map(|(id, at)| (PayoutId(id), at)).collect())
+    let full = rows.iter().map(|(.., changes)| changes).sum::<i64>() == limit;
+    Ok((rows.into_iter().map(|(id, at, _)| (PayoutId(id), at)).collect(), full))
 }
 
 /// The next payouts in the order of their ids.

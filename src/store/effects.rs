@@ -1,7 +1,7 @@
 //! The table `effects`: calls to Pike that are to be made. Claiming takes a lease and raises the fence; only
 //! who holds the present fence may record an outcome.
 
-use super::{StoreError, encoding::Code};
+use super::{StoreError, encoding::Code, payouts::Stored};
 use crate::domain::{
     effect::EffectKind,
     id::{PayoutId, ProjectId, SessionId},
@@ -44,6 +44,30 @@ pub struct Claimed {
     pub metadata_tag: String,
 }
 
+impl Claimed {
+    /// An effect as whoever adds it has claimed it.
+    pub(super) fn new(stored: &Stored, kind: EffectKind, claim: EffectClaim, secret: Option<String>) -> Self {
+        let (payout, order) = (&stored.payout, &stored.payout.order);
+        Self {
+            claim,
+            payout: payout.id,
+            project: payout.project.clone(),
+            kind,
+            interrupted: false,
+            not_sent: 0,
+            lag: Duration::ZERO,
+            session: payout.state.session().cloned(),
+            attempt: payout.attempt,
+            amount: order.amount,
+            destination: order.destination,
+            destination_secret: secret,
+            recipient_name: order.recipient_name.clone(),
+            customer_reference: order.customer_reference.clone(),
+            metadata_tag: metadata_tag(payout.id, payout.attempt),
+        }
+    }
+}
+
 /// Effects that may be claimed together: those of a project that read, or those that do something.
 #[derive(Clone, Debug)]
 pub struct Lane {
@@ -75,33 +99,14 @@ impl Which {
     }
 }
 
-/// Adds effects; one that is live already is not doubled.
-///
-/// # Errors
-/// Database errors; a confirm or cancel without its permit violates a constraint.
-pub async fn insert(tx: &mut PgConnection, new: &[(PayoutId, EffectKind)]) -> Result<(), StoreError> {
-    if new.is_empty() {
-        return Ok(());
-    }
-    let (payouts, kinds) = columns(new);
-    let permits: Vec<Option<&str>> = new
-        .iter()
-        .map(|(_, kind)| matches!(kind, EffectKind::Confirm | EffectKind::Cancel).then(|| kind.code()))
-        .collect();
-    sqlx::query(
-        "INSERT INTO effects (payout_id, kind, permit_kind, project_id, bound_to)
-         SELECT n.payout_id, n.kind, n.permit_kind, p.project_id, m.bound_to
-         FROM unnest($1::uuid[], $2::text[], $3::text[]) AS n(payout_id, kind, permit_kind)
-         JOIN payouts p ON p.id = n.payout_id
-         LEFT JOIN permits m ON m.payout_id = n.payout_id AND m.kind = n.permit_kind
-         ON CONFLICT (payout_id, kind) DO NOTHING",
-    )
-    .bind(payouts)
-    .bind(kinds)
-    .bind(permits)
-    .execute(tx)
-    .await?;
-    Ok(())
+/// An effect to add.
+#[derive(Clone, Copy, Debug)]
+pub struct NewEffect<'a> {
+    /// The payout as it is now.
+    pub stored: &'a Stored,
+    pub kind: EffectKind,
+    /// Claimed at once for whoever adds it, if they can begin with it at once.
+    pub lease: Option<Duration>,
 }
 
 /// A page of [`insert_reads`].
@@ -143,50 +148,6 @@ pub async fn insert_reads(
     .fetch_one(tx)
     .await?;
     Ok(ReadsAsked { added, last: last.map(PayoutId) })
-}
-
-/// Removes effects that are no longer wanted, claimed or not.
-///
-/// # Errors
-/// Database errors only.
-pub async fn void(tx: &mut PgConnection, unwanted: &[(PayoutId, EffectKind)]) -> Result<(), StoreError> {
-    if unwanted.is_empty() {
-        return Ok(());
-    }
-    let (payouts, kinds) = columns(unwanted);
-    sqlx::query(
-        "DELETE FROM effects e USING unnest($1::uuid[], $2::text[]) AS n(payout_id, kind)
-         WHERE e.payout_id = n.payout_id AND e.kind = n.kind",
-    )
-    .bind(payouts)
-    .bind(kinds)
-    .execute(tx)
-    .await?;
-    Ok(())
-}
-
-fn columns(pairs: &[(PayoutId, EffectKind)]) -> (Vec<Uuid>, Vec<&'static str>) {
-    pairs.iter().map(|(payout, kind)| (payout.0, kind.code())).unzip()
-}
-
-/// Closes claimed effects and says which of the claims were still good, each once.
-///
-/// # Errors
-/// Database errors only.
-pub async fn close(tx: &mut PgConnection, claims: &[EffectClaim]) -> Result<Vec<EffectClaim>, StoreError> {
-    if claims.is_empty() {
-        return Ok(vec![]);
-    }
-    let (ids, fences): (Vec<i64>, Vec<i32>) = claims.iter().map(|claim| (claim.id, claim.fence)).unzip();
-    let closed: Vec<(i64, i32)> = sqlx::query_as(
-        "DELETE FROM effects e USING unnest($1::bigint[], $2::integer[]) AS n(id, fence)
-         WHERE e.id = n.id AND e.fence = n.fence RETURNING e.id, e.fence",
-    )
-    .bind(ids)
-    .bind(fences)
-    .fetch_all(tx)
-    .await?;
-    Ok(closed.into_iter().map(|(id, fence)| EffectClaim { id, fence }).collect())
 }
 
 /// Gives a claimed effect back because its request provably never left.

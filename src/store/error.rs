@@ -25,6 +25,18 @@ impl StoreError {
         }
     }
 
+    /// Whether the connection is gone, or was taken away: another one may do.
+    #[must_use]
+    pub fn is_of_the_connection(&self) -> bool {
+        match self {
+            Self::Database(sqlx::Error::Database(error)) => {
+                error.code().is_some_and(|code| code.starts_with("57P"))
+            }
+            Self::Database(error) => matches!(error, sqlx::Error::Io(_) | sqlx::Error::WorkerCrashed),
+            Self::Silent(_) | Self::ImpossibleRow { .. } => false,
+        }
+    }
+
     /// What went wrong without a word of the data: a code and a constraint, or a column.
     #[must_use]
     pub fn brief(&self) -> String {

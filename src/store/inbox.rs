@@ -35,33 +35,40 @@ pub struct Claimed {
 }
 
 /// Keeps webhooks, each once: the same bytes for the same project are the same webhook, for ever. Says for
-/// each whether it was new.
+/// each that was new under which claim; with a `lease` it is claimed at once for whoever keeps it.
 ///
 /// # Errors
 /// Database errors: nothing was kept and nothing may be acknowledged.
-pub async fn insert(tx: &mut PgConnection, incoming: &[Incoming]) -> Result<Vec<bool>, StoreError> {
+pub async fn insert(
+    tx: &mut PgConnection,
+    incoming: &[Incoming],
+    lease: Option<Duration>,
+) -> Result<Vec<Option<InboxClaim>>, StoreError> {
     let projects: Vec<&str> = incoming.iter().map(|webhook| webhook.project.0.as_str()).collect();
     let hashes: Vec<&[u8]> = incoming.iter().map(|webhook| webhook.body_hash.as_slice()).collect();
     let bodies: Vec<&[u8]> = incoming.iter().map(|webhook| webhook.body.as_slice()).collect();
-    let mut fresh: Vec<(String, Vec<u8>)> = sqlx::query_as(
-        "INSERT INTO inbox (project_id, body_hash, body)
-         SELECT * FROM unnest($1::text[], $2::bytea[], $3::bytea[]) AS n(project_id, body_hash, body)
+    let mut fresh: Vec<(String, Vec<u8>, i64, i32)> = sqlx::query_as(
+        "INSERT INTO inbox (project_id, body_hash, body, fence, lease_until)
+         SELECT n.*, ($4::float8 IS NOT NULL)::integer, clock_timestamp() + make_interval(secs => $4)
+         FROM unnest($1::text[], $2::bytea[], $3::bytea[]) AS n(project_id, body_hash, body)
          ORDER BY n.project_id, n.body_hash -- two batches must not wait for each other in a circle
-         ON CONFLICT (project_id, body_hash) DO NOTHING RETURNING project_id, body_hash",
+         ON CONFLICT (project_id, body_hash) DO NOTHING RETURNING project_id, body_hash, id, fence",
     )
     .bind(projects)
     .bind(hashes)
     .bind(bodies)
+    .bind(lease.map(|lease| lease.as_secs_f64()))
     .fetch_all(tx)
     .await?;
     Ok(incoming
         .iter()
         .map(|webhook| {
-            let same = |(project, hash): &(String, Vec<u8>)| {
+            let same = |(project, hash, ..): &(String, Vec<u8>, i64, i32)| {
                 *project == webhook.project.0 && hash.as_slice() == webhook.body_hash
             };
             // Taken out, so that a twin in the same batch counts as a duplicate.
-            fresh.iter().position(same).map(|at| fresh.swap_remove(at)).is_some()
+            let (_, _, id, fence) = fresh.iter().position(same).map(|at| fresh.swap_remove(at))?;
+            Some(InboxClaim { id, fence })
         })
         .collect())
 }

@@ -4,6 +4,7 @@
 pub mod anomalies;
 pub mod api_keys;
 pub mod attempts;
+pub mod causes;
 pub mod checks;
 pub mod effects;
 pub mod encoding;
@@ -21,6 +22,8 @@ pub mod reports;
 pub mod retry;
 pub mod rules;
 pub mod stats;
+pub mod steps;
 pub mod told;
+pub mod writer;
 
 pub use error::StoreError;

@@ -20,6 +20,23 @@ pub struct NewNotification {
     /// The exact body to be sent.
     pub payload: String,
     pub at: OffsetDateTime,
+    /// Claimed at once for whoever stores it, if they can deliver it at once.
+    pub lease: Option<Duration>,
+}
+
+impl NewNotification {
+    /// The message as whoever stores it with a lease has claimed it.
+    #[must_use]
+    pub fn claimed(&self) -> Claimed {
+        Claimed {
+            id: self.id,
+            fence: 1,
+            project_id: self.project.0.clone(),
+            payload: self.payload.clone(),
+            attempts: 0,
+            created_at: self.at,
+        }
+    }
 }
 
 /// A claimed message.
@@ -32,29 +49,6 @@ pub struct Claimed {
     /// Deliveries tried before this one.
     pub attempts: i32,
     pub created_at: OffsetDateTime,
-}
-
-/// Stores messages.
-///
-/// # Errors
-/// Database errors only.
-pub async fn insert(tx: &mut PgConnection, new: &[NewNotification]) -> Result<(), StoreError> {
-    for message in new {
-        sqlx::query(
-            "INSERT INTO notifications (id, project_id, payout_id, seq, kind, payload, created_at, due_at)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, now())",
-        )
-        .bind(message.id)
-        .bind(&message.project.0)
-        .bind(message.payout.0)
-        .bind(message.seq)
-        .bind(&message.kind)
-        .bind(&message.payload)
-        .bind(message.at)
-        .execute(&mut *tx)
-        .await?;
-    }
-    Ok(())
 }
 
 /// Claims up to `limit` messages that are due, of projects that are not in `busy`.
@@ -94,31 +88,43 @@ pub enum Delivery {
     GaveUp(String),
 }
 
-/// Records a delivery, if the claim is still good.
+/// A claimed message and what became of its delivery.
+#[derive(Clone, Debug)]
+pub struct Settled {
+    pub id: Uuid,
+    pub fence: i32,
+    pub delivery: Delivery,
+}
+
+/// Records deliveries whose claims are still good.
 ///
 /// # Errors
 /// Database errors only.
-pub async fn settle(
-    tx: &mut PgConnection,
-    id: Uuid,
-    fence: i32,
-    delivery: &Delivery,
-) -> Result<(), StoreError> {
-    let (delivered, retry_after, error) = match delivery {
-        Delivery::Delivered => (true, None, None),
-        Delivery::Retry(after, error) => (false, Some(after.as_secs_f64()), Some(error)),
-        Delivery::GaveUp(error) => (false, None, Some(error)),
-    };
+pub async fn settle(tx: &mut PgConnection, settled: &[Settled]) -> Result<(), StoreError> {
+    let (mut delivered, mut retry_after, mut errors) = (vec![], vec![], vec![]);
+    for settled in settled {
+        let (done, after, error) = match &settled.delivery {
+            Delivery::Delivered => (true, None, None),
+            Delivery::Retry(after, error) => (false, Some(after.as_secs_f64()), Some(error.as_str())),
+            Delivery::GaveUp(error) => (false, None, Some(error.as_str())),
+        };
+        delivered.push(done);
+        retry_after.push(after);
+        errors.push(error);
+    }
     sqlx::query(
-        "UPDATE notifications SET attempts = attempts + 1, lease_until = NULL, last_error = $5,
-            delivered_at = CASE WHEN $3 THEN now() END, due_at = now() + make_interval(secs => $4)
-         WHERE id = $1 AND fence = $2 AND delivered_at IS NULL",
+        "UPDATE notifications n SET attempts = n.attempts + 1, lease_until = NULL, last_error = s.error,
+            delivered_at = CASE WHEN s.delivered THEN now() END,
+            due_at = now() + make_interval(secs => s.retry_after)
+         FROM unnest($1::uuid[], $2::integer[], $3::boolean[], $4::float8[], $5::text[])
+            AS s(id, fence, delivered, retry_after, error)
+         WHERE n.id = s.id AND n.fence = s.fence AND n.delivered_at IS NULL",
     )
-    .bind(id)
-    .bind(fence)
+    .bind(settled.iter().map(|settled| settled.id).collect::<Vec<_>>())
+    .bind(settled.iter().map(|settled| settled.fence).collect::<Vec<_>>())
     .bind(delivered)
     .bind(retry_after)
-    .bind(error)
+    .bind(errors)
     .execute(tx)
     .await?;
     Ok(())

@@ -1,7 +1,8 @@
 //! The table `payouts`: inserting orders, locking and rewriting what moves, reading for callers.
 
+mod inserted;
 mod rows;
-mod state_columns;
+pub(super) mod state_columns;
 
 use super::{StoreError, attempts, encoding::Code};
 use crate::domain::{
@@ -9,11 +10,11 @@ use crate::domain::{
     payout::{Order, Payout},
     state::Status,
 };
-use rows::{InsertRow, MovingRow, PayoutRow, columns};
+use rows::{PayoutRow, columns};
 use sqlx::PgConnection;
 pub use state_columns::name as state_name;
 use std::collections::BTreeMap;
-use time::OffsetDateTime;
+use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
 /// The stored names of the states that are not final.
@@ -68,20 +69,18 @@ pub struct KeyHolder {
     pub request_fingerprint: Vec<u8>,
 }
 
-/// Stores the payouts whose idempotency key and reference are both free, and says which these were. One
-/// statement under unique indexes: there is no moment between looking and inserting.
+/// Stores the payouts whose idempotency key and reference are both free, and returns these. They are to be
+/// looked at after `first_look`. One statement under unique indexes: there is no moment between looking and
+/// inserting.
 ///
 /// # Errors
 /// Database errors only.
 pub async fn insert(
     tx: &mut PgConnection,
     new: &[NewPayout],
-    now: OffsetDateTime,
-    next_check_at: OffsetDateTime,
-) -> Result<Vec<PayoutId>, StoreError> {
-    let rows: Vec<InsertRow<'_>> = new.iter().map(|new| InsertRow::of(new, now, next_check_at)).collect();
-    let inserted: Vec<Uuid> = sqlx::query_scalar(rows::INSERT).bind(rows::json(&rows)).fetch_all(tx).await?;
-    Ok(inserted.into_iter().map(PayoutId).collect())
+    first_look: Duration,
+) -> Result<Vec<Stored>, StoreError> {
+    inserted::insert(tx, new, first_look).await
 }
 
 /// Who holds these idempotency keys or references.
@@ -146,16 +145,6 @@ pub async fn read(db: &mut PgConnection, ids: &[PayoutId]) -> Result<Vec<Stored>
             .fetch_all(db)
             .await?;
     rows.into_iter().map(PayoutRow::into_stored).collect()
-}
-
-/// Writes what moves of these locked payouts. The destination's secret goes when the payout is final.
-///
-/// # Errors
-/// Database errors only.
-pub async fn update(tx: &mut PgConnection, changed: &[&Stored]) -> Result<(), StoreError> {
-    let rows: Vec<MovingRow<'_>> = changed.iter().map(|stored| MovingRow::of(stored)).collect();
-    sqlx::query(rows::UPDATE).bind(rows::json(&rows)).execute(tx).await?;
-    Ok(())
 }
 
 /// One payout of a project.
@@ -232,7 +221,7 @@ pub async fn due(
 ) -> Result<Vec<(PayoutId, OffsetDateTime)>, StoreError> {
     let rows: Vec<(Uuid, OffsetDateTime)> = sqlx::query_as(
         "SELECT id, next_check_at FROM payouts
-         WHERE next_check_at <= now() AND state NOT IN ('succeeded', 'returned', 'failed', 'cancelled')
+         WHERE next_check_at <= now() AND destination_secret IS NOT NULL
            AND state = ANY($2) AND id <> ALL($3)
          ORDER BY next_check_at LIMIT $1",
     )
@@ -259,8 +248,8 @@ pub async fn due_paid(
     let rows: Vec<(Uuid, OffsetDateTime)> = sqlx::query_as(
         "SELECT d.id, d.next_check_at FROM unnest($3::text[]) AS l(project_id) CROSS JOIN LATERAL (
             SELECT p.id, p.next_check_at FROM payouts p
-            WHERE p.project_id = l.project_id AND p.state = 'succeeded' AND p.next_check_at <= now()
-              AND p.id <> ALL($2)
+            WHERE p.project_id = l.project_id AND p.destination_secret IS NULL AND p.next_check_at <= now()
+              AND p.state = 'succeeded' AND p.id <> ALL($2)
             ORDER BY p.next_check_at
             LIMIT $4 - (SELECT count(*) FROM (
                 SELECT FROM effects e WHERE e.project_id = l.project_id AND (e.kind = 'read_status') LIMIT $4

@@ -21,51 +21,27 @@ pub struct NewPermit {
     pub decided_at: OffsetDateTime,
 }
 
-/// Stores permits. A second one for a payout violates the primary key, which is the point of it.
-///
-/// # Errors
-/// Database errors, the constraint included.
-pub async fn insert(tx: &mut PgConnection, permits: &[NewPermit]) -> Result<(), StoreError> {
-    for new in permits {
-        let order = &new.payout.order;
-        sqlx::query(
-            "INSERT INTO permits (payout_id, kind, bound_to, rule_set, decided_at, project_id,
-                customer_reference, currency, amount_minor)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
-        )
-        .bind(new.payout.id.0)
-        .bind(new.permit.kind.code())
-        .bind(new.permit.bound_to.as_slice())
-        .bind(&new.rule_set)
-        .bind(new.decided_at)
-        .bind(&new.payout.project.0)
-        .bind(&order.customer_reference)
-        .bind(order.amount.currency().code())
-        .bind(order.amount.minor())
-        .execute(&mut *tx)
-        .await?;
-    }
-    Ok(())
-}
-
 /// Notes that permits were decided again: of the same kind, perhaps under other rules.
 ///
 /// # Errors
 /// Database errors only.
 pub async fn renew(tx: &mut PgConnection, permits: &[NewPermit]) -> Result<(), StoreError> {
-    for new in permits {
-        sqlx::query(
-            "UPDATE permits SET bound_to = $3, rule_set = $4, renewed_at = $5
-             WHERE payout_id = $1 AND kind = $2",
-        )
-        .bind(new.payout.id.0)
-        .bind(new.permit.kind.code())
-        .bind(new.permit.bound_to.as_slice())
-        .bind(&new.rule_set)
-        .bind(new.decided_at)
-        .execute(&mut *tx)
-        .await?;
+    if permits.is_empty() {
+        return Ok(());
     }
+    sqlx::query(
+        "UPDATE permits m SET bound_to = n.bound_to, rule_set = n.rule_set, renewed_at = n.at
+         FROM unnest($1::uuid[], $2::text[], $3::bytea[], $4::text[], $5::timestamptz[])
+            AS n(payout_id, kind, bound_to, rule_set, at)
+         WHERE m.payout_id = n.payout_id AND m.kind = n.kind",
+    )
+    .bind(permits.iter().map(|new| new.payout.id.0).collect::<Vec<_>>())
+    .bind(permits.iter().map(|new| new.permit.kind.code()).collect::<Vec<_>>())
+    .bind(permits.iter().map(|new| new.permit.bound_to.as_slice()).collect::<Vec<_>>())
+    .bind(permits.iter().map(|new| new.rule_set.as_str()).collect::<Vec<_>>())
+    .bind(permits.iter().map(|new| new.decided_at).collect::<Vec<_>>())
+    .execute(tx)
+    .await?;
     Ok(())
 }
 
@@ -77,38 +53,61 @@ pub struct Standing {
     pub confirms_on: bool,
 }
 
-/// Looks at what a claimed confirm stands on; `None` when the claim is no longer good.
+/// A claimed confirm with its permit, as they stand.
+#[derive(sqlx::FromRow)]
+struct StandingRow {
+    id: i64,
+    fence: i32,
+    carried: Option<Vec<u8>>,
+    kind: String,
+    bound_to: Vec<u8>,
+    rule_set: String,
+    age_seconds: f64,
+    confirms_on: bool,
+}
+
+/// Looks at what claimed confirms stand on. A claim that is no longer good is not among them.
 ///
 /// # Errors
 /// Database errors, or a permit that no code of ours could have written.
-pub async fn standing(db: &mut PgConnection, claim: EffectClaim) -> Result<Option<Standing>, StoreError> {
-    let row: Option<(Option<Vec<u8>>, String, Vec<u8>, String, f64, bool)> = sqlx::query_as(
-        "SELECT e.bound_to, m.kind, m.bound_to, m.rule_set,
-            extract(epoch FROM now() - coalesce(m.renewed_at, m.decided_at))::float8,
+pub async fn standing(
+    db: &mut PgConnection,
+    claims: &[EffectClaim],
+) -> Result<BTreeMap<EffectClaim, Standing>, StoreError> {
+    let rows: Vec<StandingRow> = sqlx::query_as(
+        "SELECT e.id, e.fence, e.bound_to AS carried, m.kind, m.bound_to, m.rule_set,
+            extract(epoch FROM now() - coalesce(m.renewed_at, m.decided_at))::float8 AS age_seconds,
             NOT EXISTS (SELECT FROM switches s WHERE NOT s.confirms AND s.scope IN ('*', e.project_id))
-         FROM effects e JOIN permits m ON m.payout_id = e.payout_id
-         WHERE e.id = $1 AND e.fence = $2 AND e.lease_until > now()",
+                AS confirms_on
+         FROM unnest($1::bigint[], $2::integer[]) AS c(id, fence)
+         JOIN effects e ON e.id = c.id AND e.fence = c.fence AND e.lease_until > now()
+         JOIN permits m ON m.payout_id = e.payout_id",
     )
-    .bind(claim.id)
-    .bind(claim.fence)
-    .fetch_optional(db)
+    .bind(claims.iter().map(|claim| claim.id).collect::<Vec<_>>())
+    .bind(claims.iter().map(|claim| claim.fence).collect::<Vec<_>>())
+    .fetch_all(db)
     .await?;
-    let Some((carried, kind, bound_to, rule_set, age, confirms_on)) = row else { return Ok(None) };
-    let bad = |column: &'static str| StoreError::ImpossibleRow {
-        table: "permits",
-        column,
-        id: format!("effect {}", claim.id),
-    };
-    // A hash of another length is none of ours, and equals none.
-    let hash = |bytes: Vec<u8>| <[u8; 32]>::try_from(bytes).unwrap_or([0; 32]);
-    let kind = PermitKind::from_code(&kind).ok_or_else(|| bad("kind"))?;
-    let evidence = Evidence {
-        carried: carried.map(hash),
-        permit: Permit { kind, bound_to: hash(bound_to) },
-        rule_set,
-        age: Duration::seconds_f64(age),
-    };
-    Ok(Some(Standing { evidence, confirms_on }))
+    let claim = |row: &StandingRow| EffectClaim { id: row.id, fence: row.fence };
+    rows.into_iter().map(|row| Ok((claim(&row), row.into_standing()?))).collect()
+}
+
+impl StandingRow {
+    fn into_standing(self) -> Result<Standing, StoreError> {
+        // A hash of another length is none of ours, and equals none.
+        let hash = |bytes: Vec<u8>| <[u8; 32]>::try_from(bytes).unwrap_or([0; 32]);
+        let kind = PermitKind::from_code(&self.kind).ok_or_else(|| StoreError::ImpossibleRow {
+            table: "permits",
+            column: "kind",
+            id: format!("effect {}", self.id),
+        })?;
+        let evidence = Evidence {
+            carried: self.carried.map(hash),
+            permit: Permit { kind, bound_to: hash(self.bound_to) },
+            rule_set: self.rule_set,
+            age: Duration::seconds_f64(self.age_seconds),
+        };
+        Ok(Standing { evidence, confirms_on: self.confirms_on })
+    }
 }
 
 /// The rules under which these payouts' confirms were permitted.

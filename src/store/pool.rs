@@ -14,7 +14,7 @@ use time::OffsetDateTime;
 pub static MIGRATIONS: Migrator = sqlx::migrate!();
 
 /// How long a request may wait for a connection before it is told to come back later.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
+pub(super) const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long an idle connection may take to show that it lives, and one that was used to come to rest. Less
 /// than waiting for a connection may take, so that a new one can be made in place of a dead one.
 const ALIVE_WITHIN: Duration = Duration::from_secs(1);
@@ -44,9 +44,7 @@ pub async fn connect(url: &str, max_connections: u32) -> Result<PgPool, StoreErr
         .acquire_timeout(ACQUIRE_TIMEOUT)
         // Ours in its place, because sqlx's own waits for as long as the connection is silent.
         .test_before_acquire(false)
-        .before_acquire(|connection, _| {
-            Box::pin(async move { alive(connection.ping()).await.map(|()| true) })
-        })
+        .before_acquire(|connection, _| Box::pin(async move { Ok(lives(connection).await) }))
         .connect_with(options)
         .await?;
     Ok(pool)
@@ -101,6 +99,11 @@ pub fn guarded(options: PgPoolOptions) -> PgPoolOptions {
             Ok(true)
         })
     })
+}
+
+/// Whether a connection that was idle can be used.
+pub(super) async fn lives(connection: &mut PgConnection) -> bool {
+    alive(connection.ping()).await.is_ok()
 }
 
 /// An error closes the connection.

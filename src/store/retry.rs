@@ -33,6 +33,21 @@ pub async fn within<T, E: From<StoreError>>(
     tokio::time::timeout(time, work).await.unwrap_or(Err(StoreError::Silent(time).into()))
 }
 
+/// Reads, [`bounded`], once more if the connection turned out to be lost.
+///
+/// # Errors
+/// That of the last `read`.
+pub async fn reading<T, F, Fut>(mut read: F) -> Result<T, StoreError>
+where
+    F: FnMut() -> Fut,
+    Fut: Future<Output = Result<T, StoreError>>,
+{
+    match bounded(read()).await {
+        Err(error) if error.is_of_the_connection() => bounded(read()).await,
+        other => other,
+    }
+}
+
 /// Runs `transaction`, [`bounded`], again if it met a deadlock, a serialisation failure or a lock time-out.
 ///
 /// # Errors

@@ -32,31 +32,7 @@ pub struct NewDecision {
     pub verdict: Verdict,
 }
 
-/// Keeps verdicts with their inputs.
-///
-/// # Errors
-/// Database errors only.
-pub async fn record(tx: &mut PgConnection, decisions: &[NewDecision]) -> Result<(), StoreError> {
-    for decision in decisions {
-        let verdict = &decision.verdict;
-        sqlx::query(
-            "INSERT INTO decisions (payout_id, seq, at, rule_set, outcome, hits, inputs)
-             VALUES ($1, $2, $3, $4, $5, $6, $7)",
-        )
-        .bind(decision.payout.0)
-        .bind(decision.seq)
-        .bind(decision.at)
-        .bind(&verdict.rule_set)
-        .bind(verdict.outcome.code())
-        .bind(hits(verdict).to_string())
-        .bind(inputs(verdict).to_string())
-        .execute(&mut *tx)
-        .await?;
-    }
-    Ok(())
-}
-
-fn hits(verdict: &Verdict) -> serde_json::Value {
+pub(super) fn hits(verdict: &Verdict) -> serde_json::Value {
     verdict
         .hits
         .iter()
@@ -66,7 +42,7 @@ fn hits(verdict: &Verdict) -> serde_json::Value {
         .collect()
 }
 
-fn inputs(verdict: &Verdict) -> serde_json::Value {
+pub(super) fn inputs(verdict: &Verdict) -> serde_json::Value {
     let inputs = &verdict.inputs;
     serde_json::json!({
         "amount": inputs.amount.minor(),
@@ -111,14 +87,13 @@ pub async fn decisions_of(db: &mut PgConnection, payout: PayoutId) -> Result<Vec
 /// The scope of a switch that holds for every project.
 pub const EVERYWHERE: &str = "*";
 
-/// Whether confirms are on, per scope that has a row. Locks the table against a change until the transaction
-/// ends: whoever throws the switch knows that no confirm is permitted after the switch's own commit.
+/// Whether confirms are on, per scope that has a row, at this moment.
 ///
 /// # Errors
 /// Database errors only.
-pub async fn confirm_switches(tx: &mut PgConnection) -> Result<BTreeMap<String, bool>, StoreError> {
+pub async fn switches(db: &mut PgConnection) -> Result<BTreeMap<String, bool>, StoreError> {
     let rows: Vec<(String, bool)> =
-        sqlx::query_as("SELECT scope, confirms FROM switches FOR SHARE").fetch_all(tx).await?;
+        sqlx::query_as("SELECT scope, confirms FROM switches").fetch_all(db).await?;
     Ok(rows.into_iter().collect())
 }
 
@@ -129,8 +104,7 @@ pub fn confirms_on(switches: &BTreeMap<String, bool>, project: &ProjectId) -> bo
 }
 
 /// Throws a switch and keeps who did it and why. The table's lock waits for everybody who has read the
-/// switches and makes later readers wait: a row's lock would not do, because a scope's first throw has no row
-/// yet.
+/// switches and makes later readers wait.
 ///
 /// # Errors
 /// Database errors only.

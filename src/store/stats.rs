@@ -37,7 +37,7 @@ pub async fn parked(db: &mut PgConnection) -> Result<i64, StoreError> {
 pub async fn backlog(db: &mut PgConnection) -> Result<Vec<Backlog>, StoreError> {
     Ok(sqlx::query_as(
         "SELECT state, count(*) AS count, extract(epoch FROM now() - min(since))::float8 AS oldest_seconds
-         FROM payouts WHERE state NOT IN ('succeeded', 'returned', 'failed', 'cancelled') GROUP BY state",
+         FROM payouts WHERE destination_secret IS NOT NULL GROUP BY state",
     )
     .fetch_all(db)
     .await?)

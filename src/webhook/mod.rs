@@ -4,5 +4,5 @@
 mod receive;
 mod verify;
 
-pub use receive::{WebhookState, intake, router};
+pub use receive::{Begin, WebhookState, Workers, intake, router};
 pub use verify::{BadVerifier, Verifier};

@@ -9,8 +9,9 @@ use crate::{
     http::{BodyError, read_body},
     store::{
         StoreError,
-        inbox::{self, Incoming},
+        inbox::{self, Claimed, InboxClaim, Incoming},
         retry,
+        writer::Writer,
     },
 };
 use axum::{
@@ -25,7 +26,6 @@ use serde::{Deserialize, de::IgnoredAny};
 use sha2::{Digest, Sha256};
 use sqlx::PgPool;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
-use tokio::sync::Notify;
 
 /// Largest webhook read. Pike's are about 1 KiB; parsed JSON can take many times its text.
 pub const MAX_BODY: usize = 64 * 1024;
@@ -44,17 +44,29 @@ pub type Intake = Batcher<Incoming, Result<bool, Arc<StoreError>>>;
 pub struct WebhookState {
     pub verifiers: Arc<BTreeMap<ProjectId, Verifier>>,
     pub intake: Intake,
-    /// Wakes the inbox worker.
-    pub wake: Arc<Notify>,
+}
+
+/// Begins with webhooks that were kept and claimed.
+pub type Begin = Box<dyn FnOnce(Vec<Claimed>) + Send>;
+
+/// Whoever works on webhooks in this process.
+pub trait Workers: Send + Sync {
+    /// How long a claim lasts.
+    fn lease(&self) -> Duration;
+    /// Room for so many at once, if there is.
+    fn room(&self, webhooks: usize) -> Option<Begin>;
+    /// There was no room for what is in the database now.
+    fn wake(&self);
 }
 
 /// Starts the writer of webhooks on a pool of its own, so that a busy API cannot keep Pike waiting.
 #[must_use]
-pub fn intake(pool: PgPool) -> Intake {
+pub fn intake(pool: PgPool, workers: Arc<dyn Workers>) -> Intake {
+    let shared = Arc::new((Writer::new(pool), workers));
     Batcher::spawn(MAX_BATCH, MAX_WAITING, move |batch: Vec<Incoming>| {
-        let pool = pool.clone();
+        let shared = Arc::clone(&shared);
         async move {
-            match retry::transient(|| keep(&pool, &batch)).await {
+            match retry::transient(|| keep(&shared.0, &batch, &*shared.1)).await {
                 Ok(fresh) => fresh.into_iter().map(Ok).collect(),
                 Err(error) => {
                     tracing::error!(%error, webhooks = batch.len(), "webhooks could not be stored");
@@ -66,14 +78,33 @@ pub fn intake(pool: PgPool) -> Intake {
     })
 }
 
-async fn keep(pool: &PgPool, batch: &[Incoming]) -> Result<Vec<bool>, StoreError> {
-    let mut tx = pool.begin().await?;
+async fn keep(writer: &Writer, batch: &[Incoming], workers: &dyn Workers) -> Result<Vec<bool>, StoreError> {
+    let begin = workers.room(batch.len());
+    let mut tx = writer.begin().await?;
     crash_point::pass("webhook.begun");
-    let fresh = inbox::insert(&mut tx, batch).await?;
+    let kept = inbox::insert(&mut tx, batch, begin.is_some().then(|| workers.lease())).await?;
     crash_point::pass("webhook.inserted");
+    if begin.is_some() {
+        kept.iter().flatten().for_each(|_| crash_point::pass("inbox.claiming"));
+    }
     tx.commit().await?;
     crash_point::pass("webhook.committed");
-    Ok(fresh)
+    match begin {
+        Some(begin) => begin(batch.iter().zip(&kept).filter_map(claimed).collect()),
+        None => workers.wake(),
+    }
+    Ok(kept.iter().map(Option::is_some).collect())
+}
+
+/// A webhook that has just been kept, as whoever keeps it has claimed it.
+fn claimed((incoming, kept): (&Incoming, &Option<InboxClaim>)) -> Option<Claimed> {
+    Some(Claimed {
+        claim: (*kept)?,
+        project: incoming.project.clone(),
+        body: incoming.body.clone(),
+        age: Duration::ZERO,
+        failures: 0,
+    })
 }
 
 pub fn router(state: WebhookState) -> Router {
@@ -151,7 +182,6 @@ async fn handle(state: &WebhookState, project: &ProjectId, headers: &HeaderMap, 
     let incoming = Incoming { project: project.clone(), body: body.to_vec(), body_hash };
     match state.intake.try_submit(incoming).await {
         Ok(Ok(true)) => {
-            state.wake.notify_one();
             crash_point::pass_soon("webhook.answered");
             Receipt::Stored
         }

@@ -28,6 +28,8 @@ use std::{panic, time::Duration};
 
 /// Payouts in one step. Bounds how long one view of the database is held open.
 const PAGE: i64 = 500;
+/// Changes in one step: a payout has some six, mostly within moments.
+const CHANGES: i64 = 3_000;
 /// Webhooks in one step.
 const WEBHOOKS: i64 = 500;
 /// Steps in one turn over what is new: what is left, after a long pause, is for the next turns.
@@ -168,16 +170,15 @@ impl Checker {
     async fn changed(&self, turn: &mut Turn) -> Result<bool, EngineError> {
         let mut since = turn.changed_since;
         for _ in 0..MOST_STEPS {
-            let page = retry::bounded::<_, StoreError>(async {
+            let (page, full) = retry::bounded::<_, StoreError>(async {
                 let mut db = self.pool.acquire().await?;
-                checks::changed(&mut db, since, PAGE).await
+                checks::changed(&mut db, since, CHANGES).await
             })
             .await?;
             let ids: Vec<PayoutId> = page.iter().map(|(id, _)| *id).collect();
             if !self.look_at_all(turn, &ids).await? {
                 return Ok(false);
             }
-            let full = i64::try_from(page.len()).is_ok_and(|count| count == PAGE);
             let last = page.last().map_or(since, |(_, at)| *at);
             // Many can have changed in one instant: more than a page of them come round with the sweep.
             since = if full && last == since { since + time::Duration::MICROSECOND } else { last };

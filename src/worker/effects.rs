@@ -3,7 +3,7 @@
 
 use super::{
     backoff,
-    confirm::{self, ConfirmSettings, LOOK_WITHIN, Look},
+    confirm::{ConfirmSettings, Look, Looks},
     pace::PaceSettings,
     paces::{Paces, Turn},
 };
@@ -16,7 +16,7 @@ use crate::{
         policy::Mode,
         provider::{ProviderError, denies_session},
     },
-    engine::{Applied, Cause, Engine, Envelope},
+    engine::{Applied, Callers, Cause, Engine, Envelope, Place},
     pike::{Answer, Call, Condition, Pike, Reply},
     store::{
         StoreError,
@@ -26,7 +26,7 @@ use crate::{
 };
 use sqlx::PgPool;
 use std::{sync::Arc, time::Duration};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
 
 /// How effects are worked off.
@@ -57,7 +57,54 @@ pub struct Effects {
     settings: EffectSettings,
     paces: Arc<Paces>,
     slots: Arc<Semaphore>,
+    looks: Looks,
     under_way: TaskTracker,
+}
+
+/// A slot and a turn, taken before it is certain that there will be a call. Dropped, both are free again.
+struct Reserved {
+    paces: Arc<Paces>,
+    turn: Option<Turn>,
+    slot: Option<OwnedSemaphorePermit>,
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        if let Some(turn) = self.turn.take() {
+            self.paces.ended(turn, Condition::NotTried);
+        }
+    }
+}
+
+impl Callers for Effects {
+    fn lease(&self) -> Duration {
+        self.settings.lease
+    }
+
+    fn place(&self, project: &ProjectId, kind: EffectKind) -> Option<Place<Claimed>> {
+        if self.settings.mode == Mode::ReconcileOnly && Which::of(kind) != Which::Reads {
+            return None;
+        }
+        let slot = Some(Arc::clone(&self.slots).try_acquire_owned().ok()?);
+        let turn = Some(self.paces.try_take(project, kind)?);
+        let mut reserved = Reserved { paces: Arc::clone(&self.paces), turn, slot };
+        let worker = self.clone();
+        Some(Box::new(move |effect| {
+            let (turn, slot) = (reserved.turn.take(), reserved.slot.take());
+            let Some(turn) = turn else { return };
+            let tracker = worker.under_way.clone();
+            tracker.spawn(async move {
+                if worker.slots.is_closed() {
+                    // Stopping: somebody else can begin with it at once.
+                    worker.paces.ended(turn, Condition::NotTried);
+                    worker.put_back(&effect).await;
+                } else {
+                    worker.perform(effect, turn).await;
+                }
+                drop(slot);
+            });
+        }))
+    }
 }
 
 impl Effects {
@@ -65,7 +112,8 @@ impl Effects {
     pub fn new(pool: PgPool, engine: Engine, pike: Arc<Pike>, settings: EffectSettings) -> Self {
         let slots = Arc::new(Semaphore::new(settings.max_in_flight));
         let paces = Arc::new(Paces::new(&settings.pace, &settings.projects));
-        Self { pool, engine, pike, settings, paces, slots, under_way: TaskTracker::new() }
+        let looks = Looks::start(pool.clone(), settings.confirm.clone(), settings.max_in_flight);
+        Self { pool, engine, pike, settings, paces, slots, looks, under_way: TaskTracker::new() }
     }
 
     /// The projects whose calls to Pike pause, with why: for operators.
@@ -87,7 +135,9 @@ impl Effects {
     pub async fn start_some(&self) -> Result<usize, StoreError> {
         let Ok(first) = Arc::clone(&self.slots).acquire_owned().await else { return Ok(0) };
         let mut slots = vec![first];
-        while let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() {
+        // Not all: what is handed over meanwhile needs some too, or it waits for the next round.
+        for _ in 0..self.slots.available_permits().div_ceil(2) {
+            let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() else { break };
             slots.push(slot);
         }
         let claimed = self.claim(slots.len()).await?;
@@ -200,7 +250,7 @@ impl Effects {
 
     /// The last look before money moves. A confirm that may not go is dealt with here.
     async fn may_confirm(&self, effect: &Claimed) -> bool {
-        match retry::within(LOOK_WITHIN, confirm::look(&self.pool, effect, &self.settings.confirm)).await {
+        match self.looks.look(effect).await {
             Ok(Look::Good) => {
                 crash_point::pass("confirm.looked");
                 return true;

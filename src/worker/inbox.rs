@@ -15,14 +15,20 @@ use crate::{
         StoreError,
         inbox::{self, Claimed},
         payouts, retry,
+        writer::Writer,
     },
+    webhook::{Begin, Workers},
 };
 use futures_util::future::join_all;
 use sqlx::PgPool;
-use std::{future::Future, panic, time::Duration};
+use std::{future::Future, panic, sync::Arc, time::Duration};
+use tokio::sync::{Notify, Semaphore};
+use tokio_util::task::TaskTracker;
 
 /// Most webhooks in one round.
 const BATCH: i64 = 128;
+/// Most webhooks worked on without having been claimed in a round.
+const ROOM: usize = 1024;
 /// Pauses between looks for an unknown session: a quarter of the webhook's age within these.
 const ORPHAN_PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
 
@@ -43,12 +49,54 @@ pub struct Inbox {
     pool: PgPool,
     engine: Engine,
     settings: InboxSettings,
+    /// Finds out whose sessions webhooks are about.
+    reader: Arc<Writer>,
+    /// Wakes the loop that claims.
+    wake: Arc<Notify>,
+    /// Room for webhooks that are worked on as soon as they have been kept.
+    room: Arc<Semaphore>,
+    under_way: TaskTracker,
+}
+
+impl Workers for Inbox {
+    fn lease(&self) -> Duration {
+        self.settings.lease
+    }
+
+    fn room(&self, webhooks: usize) -> Option<Begin> {
+        let places = u32::try_from(webhooks).ok()?;
+        let place = Arc::clone(&self.room).try_acquire_many_owned(places).ok()?;
+        let inbox = self.clone();
+        Some(Box::new(move |claimed: Vec<Claimed>| {
+            let tracker = inbox.under_way.clone();
+            tracker.spawn(async move {
+                // What could not be worked off comes back when its lease ends.
+                if let Err(error) = inbox.work(claimed).await {
+                    tracing::error!(%error, "webhooks could not be worked on");
+                }
+                drop(place);
+            });
+        }))
+    }
+
+    fn wake(&self) {
+        self.wake.notify_one();
+    }
 }
 
 impl Inbox {
     #[must_use]
-    pub fn new(pool: PgPool, engine: Engine, settings: InboxSettings) -> Self {
-        Self { pool, engine, settings }
+    pub fn new(pool: PgPool, engine: Engine, settings: InboxSettings, wake: Arc<Notify>) -> Self {
+        let (room, under_way) = (Arc::new(Semaphore::new(ROOM)), TaskTracker::new());
+        let reader = Arc::new(Writer::new(pool.clone()));
+        Self { pool, engine, settings, reader, wake, room, under_way }
+    }
+
+    /// From now on nothing is worked on that is not claimed by a round; waits for what is under way.
+    pub async fn finish(&self) {
+        self.room.close();
+        self.under_way.close();
+        self.under_way.wait().await;
     }
 
     /// One round: claims what is due and works it off. Says how many webhooks were claimed.
@@ -65,8 +113,14 @@ impl Inbox {
         })
         .await?;
         let count = claimed.len();
-        if count == 0 {
-            return Ok(0);
+        self.work(claimed).await?;
+        Ok(count)
+    }
+
+    /// Works these webhooks off.
+    async fn work(&self, claimed: Vec<Claimed>) -> Result<(), StoreError> {
+        if claimed.is_empty() {
+            return Ok(());
         }
         crash_point::pass("inbox.claimed");
         let read: Vec<(Claimed, Webhook)> = claimed
@@ -78,9 +132,11 @@ impl Inbox {
             })
             .collect();
         let sessions: Vec<(&ProjectId, &SessionId)> = read.iter().filter_map(session).collect();
-        let payouts = retry::bounded(async {
-            let mut db = self.pool.acquire().await?;
-            payouts::by_sessions(&mut db, &sessions).await
+        let payouts = retry::reading(|| async {
+            let mut db = self.reader.hold().await?;
+            let payouts = payouts::by_sessions(&mut db, &sessions).await?;
+            db.done();
+            Ok(payouts)
         })
         .await?;
         crash_point::pass("inbox.matched");
@@ -91,8 +147,7 @@ impl Inbox {
         let work = read.into_iter().map(|pair| (whose(&pair), pair));
         let outcomes =
             join_all(work.map(|(payout, (webhook, read))| self.work_off(webhook, read, payout))).await;
-        outcomes.into_iter().collect::<Result<(), _>>()?;
-        Ok(count)
+        outcomes.into_iter().collect()
     }
 
     async fn work_off(

@@ -3,14 +3,17 @@
 
 use super::backoff;
 use crate::{
+    batch::{Batcher, Gate},
     clock::Clock,
     crash_point,
     domain::id::ProjectId,
+    engine::{self, Tellers},
     notify::{Notifier, SendFailed},
     store::{
         StoreError,
-        notifications::{self, Claimed, Delivery},
+        notifications::{self, Claimed, Delivery, Settled},
         retry,
+        writer::Writer,
     },
 };
 use sqlx::PgPool;
@@ -24,6 +27,8 @@ use tokio_util::task::TaskTracker;
 
 /// Most messages claimed in one round.
 const BATCH: i64 = 32;
+/// Most deliveries that are written down in one transaction.
+const MOST_SETTLED: usize = 128;
 /// Deliveries under way for one project beyond which no more of its messages are claimed: an endpoint that
 /// answers slowly delays nobody else's.
 const PER_PROJECT: usize = 32;
@@ -47,11 +52,14 @@ pub struct Notifications {
     settings: NotifySettings,
     /// Deliveries under way, by project.
     busy: Busy,
+    /// Writes down what became of deliveries, those that end at the same time together.
+    settling: Settling,
     /// Woken when a delivery ends: its project may have more.
     wake: Arc<Notify>,
     under_way: TaskTracker,
 }
 
+type Settling = Batcher<Settled, Result<(), Arc<StoreError>>>;
 type Busy = Arc<Mutex<BTreeMap<String, usize>>>;
 
 /// A delivery's place among those of its project; given back however the delivery ends.
@@ -63,27 +71,71 @@ struct Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        if let Some(count) = locked(&self.busy).get_mut(&self.project) {
+        let was_full = locked(&self.busy).get_mut(&self.project).is_some_and(|count| {
             *count = count.saturating_sub(1);
+            *count + 1 >= PER_PROJECT
+        });
+        if was_full {
+            self.wake.notify_one();
         }
-        self.wake.notify_one();
     }
+}
+
+fn settling(pool: PgPool, gate: &Gate) -> Settling {
+    let writer = Arc::new(Writer::new(pool));
+    Batcher::spawn_behind(gate, MOST_SETTLED, MOST_SETTLED, move |settled: Vec<Settled>| {
+        let writer = Arc::clone(&writer);
+        async move {
+            let done = retry::transient(|| settle(&writer, &settled)).await.map_err(Arc::new);
+            if let Err(error) = &done {
+                tracing::error!(%error, count = settled.len(), "deliveries could not be recorded");
+            }
+            settled.iter().map(|_| done.clone()).collect()
+        }
+    })
+}
+
+async fn settle(writer: &Writer, settled: &[Settled]) -> Result<(), StoreError> {
+    let mut tx = writer.begin().await?;
+    notifications::settle(&mut tx, settled).await?;
+    settled.iter().for_each(|_| crash_point::pass("notification.marking"));
+    tx.commit().await?;
+    settled.iter().for_each(|_| crash_point::pass("notification.marked"));
+    Ok(())
 }
 
 fn locked(busy: &Busy) -> MutexGuard<'_, BTreeMap<String, usize>> {
     busy.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+impl Tellers for Notifications {
+    fn lease(&self) -> Duration {
+        self.settings.lease
+    }
+
+    fn place(&self, project: &ProjectId) -> Option<engine::Place<Claimed>> {
+        let full = locked(&self.busy).get(&project.0).is_some_and(|count| *count >= PER_PROJECT);
+        if full || self.under_way.is_closed() {
+            return None;
+        }
+        let (worker, place) = (self.clone(), self.seat(&project.0));
+        Some(Box::new(move |message| worker.begin(message, place)))
+    }
+}
+
 impl Notifications {
     #[must_use]
     pub fn new(
         pool: PgPool,
+        gate: &Gate,
         notifier: Arc<Notifier>,
         clock: Clock,
         settings: NotifySettings,
         wake: Arc<Notify>,
     ) -> Self {
-        Self { pool, notifier, clock, settings, busy: Arc::default(), wake, under_way: TaskTracker::new() }
+        let settling = settling(pool.clone(), gate);
+        let (busy, under_way) = (Arc::default(), TaskTracker::new());
+        Self { pool, notifier, clock, settings, busy, settling, wake, under_way }
     }
 
     /// Claims what is due for projects that are not busy and starts delivering it. Says how many it started.
@@ -109,16 +161,18 @@ impl Notifications {
         .await?;
         let started = claimed.len();
         for message in claimed {
-            let (worker, place) = (self.clone(), self.place(&message.project_id));
-            self.under_way.spawn(async move {
-                if let Err(error) = worker.deliver(message).await {
-                    // Its lease ends and it is delivered again: at least once.
-                    tracing::error!(%error, "a delivery could not be recorded");
-                }
-                drop(place);
-            });
+            let place = self.seat(&message.project_id);
+            self.begin(message, place);
         }
         Ok(started)
+    }
+
+    fn begin(&self, message: Claimed, place: Place) {
+        let worker = self.clone();
+        self.under_way.spawn(async move {
+            worker.deliver(message).await;
+            drop(place);
+        });
     }
 
     /// Waits until every delivery that is under way has been recorded. Nothing may be started meanwhile.
@@ -127,12 +181,12 @@ impl Notifications {
         self.under_way.wait().await;
     }
 
-    fn place(&self, project: &str) -> Place {
+    fn seat(&self, project: &str) -> Place {
         *locked(&self.busy).entry(project.to_owned()).or_default() += 1;
         Place { busy: Arc::clone(&self.busy), project: project.to_owned(), wake: Arc::clone(&self.wake) }
     }
 
-    async fn deliver(&self, message: Claimed) -> Result<(), StoreError> {
+    async fn deliver(&self, message: Claimed) {
         let project = ProjectId(message.project_id.clone());
         let id = format!("msg_{}", message.id.simple());
         let now = self.clock.now().unix_timestamp();
@@ -148,15 +202,8 @@ impl Notifications {
             Delivery::GaveUp(_) => "gave_up",
         };
         metrics::counter!("payoutd_notifications_total", "outcome" => outcome).increment(1);
-        retry::bounded(async {
-            let mut tx = self.pool.begin().await?;
-            notifications::settle(&mut tx, message.id, message.fence, &delivery).await?;
-            crash_point::pass("notification.marking");
-            tx.commit().await?;
-            crash_point::pass("notification.marked");
-            Ok(())
-        })
-        .await
+        // A failure has been logged. The lease ends and it is delivered again: at least once.
+        let _ = self.settling.submit(Settled { id: message.id, fence: message.fence, delivery }).await;
     }
 
     fn failed(&self, message: &Claimed, error: &SendFailed) -> Delivery {

@@ -54,6 +54,20 @@ impl Paces {
         lanes
     }
 
+    /// A turn for a call that may begin now, if there is one.
+    pub(super) fn try_take(&self, project: &ProjectId, kind: EffectKind) -> Option<Turn> {
+        let now = Instant::now();
+        let mut paces = self.locked();
+        let pace = paces.get_mut(project)?;
+        let grant = pace.grant(now);
+        let (lane, harmless) = (lane(kind), kind == EffectKind::CreateSession);
+        let room = match lane {
+            Lane::Calls => grant.calls > 0 && (grant.calls_are == Calls::Any || harmless),
+            Lane::Reads => grant.reads > 0,
+        };
+        room.then(|| Turn { project: project.clone(), lane, at: pace.take(lane, now) })
+    }
+
     /// A claimed call takes its turn.
     pub(super) fn take(&self, project: &ProjectId, kind: EffectKind) -> Turn {
         let now = Instant::now();

@@ -183,9 +183,16 @@ async fn it_stops_the_line_counts_and_forgets() {
 const PAID_NOW: &str = "p.state = 'succeeded'";
 
 /// A lie about a payout that, by its own word, has not changed for long.
-const OLD_LIE: &str =
-    "UPDATE payouts SET updated_at = now() - interval '1 hour' WHERE id = (SELECT id FROM one);
+const OLD_LIE: &str = "ALTER TABLE history DISABLE TRIGGER USER;
+    UPDATE history SET at = at - interval '1 hour' WHERE payout_id = (SELECT id FROM one);
+    ALTER TABLE history ENABLE TRIGGER USER;
     UPDATE permits SET amount_minor = 1 WHERE payout_id = (SELECT id FROM one)";
+
+const TOUCHED: &str =
+    "INSERT INTO history (payout_id, seq, at, event, decision, reason, from_state, to_state)
+     SELECT id, version + 1, now(), 'due', 'absorb', 'nothing_new', state, state FROM payouts
+     WHERE id = (SELECT id FROM one);
+     UPDATE payouts SET version = version + 1 WHERE id = (SELECT id FROM one)";
 
 #[tokio::test]
 async fn what_has_changed_is_looked_at_and_the_rest_in_turn() {
@@ -208,7 +215,7 @@ async fn what_has_changed_is_looked_at_and_the_rest_in_turn() {
             let before = world.count(fence).await;
             until("more turns", || async { (world.count(fence).await > before + 2).then_some(()) }).await;
             assert_eq!(world.count(kept).await, 0, "nobody looks back");
-            plant(&world, PAID_NOW, "UPDATE payouts SET updated_at = now()").await;
+            plant(&world, PAID_NOW, TOUCHED).await;
         }
         until("the finding", || async { (world.count(kept).await == 1).then_some(()) }).await;
     }

@@ -187,8 +187,9 @@ async fn an_api_key_may_have_an_owner_with_a_name() {
     let before = world.count("SELECT count(*) FROM api_keys").await;
     let key = stdout(&make("  Anna Berg ")).trim().to_owned();
     let mut db = world.pool.acquire().await.unwrap();
-    let stored = payoutd::store::api_keys::find(&mut db, key.split('_').nth(1).unwrap()).await;
-    assert_eq!(stored.unwrap().unwrap().owner.unwrap().name(), "Anna Berg");
+    let id = key.split('_').nth(1).unwrap().to_owned();
+    let stored = payoutd::store::api_keys::find(&mut db, std::slice::from_ref(&id)).await.unwrap();
+    assert_eq!(stored[&id].as_ref().unwrap().owner.as_ref().unwrap().name(), "Anna Berg");
     for owner in ["", "  ", "Anna\nBerg"] {
         assert!(failure(&make(owner)).contains("the name of a person or a team"), "{owner:?}");
     }

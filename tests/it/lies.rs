@@ -355,7 +355,6 @@ pub const ABOUT_THE_REST: &[Lie] = &[
     lie(
         &["impossible_row"],
         "p.state = 'accepted'",
-        "UPDATE payouts SET destination_fingerprint = '\\x00', destination_secret = NULL
-             WHERE id = (SELECT id FROM one)",
+        "UPDATE payouts SET currency = 'QQQ' WHERE id = (SELECT id FROM one)",
     ),
 ];

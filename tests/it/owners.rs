@@ -138,7 +138,8 @@ async fn the_table_takes_keys_of_the_release_before_and_no_owner_without_a_name(
         VALUES ('old', 'shop', 'till', '', '{}')";
     sqlx::query(insert).execute(&world.pool).await.unwrap();
     let mut db = world.pool.acquire().await.unwrap();
-    assert_eq!(api_keys::find(&mut db, "old").await.unwrap().unwrap().owner, None);
+    let stored = api_keys::find(&mut db, &["old".to_owned()]).await.unwrap();
+    assert_eq!(stored["old"].as_ref().unwrap().owner, None);
     for owner in [String::new(), " \t".to_owned(), "x".repeat(101)] {
         let named = sqlx::query("UPDATE api_keys SET owner = $1 WHERE id = 'old'").bind(&owner);
         let error = named.execute(&world.pool).await.unwrap_err();

@@ -13,7 +13,8 @@ use crate::{
 async fn permitted_and_stopped(world: &mut World) -> String {
     let statements = [
         "CREATE FUNCTION later() RETURNS trigger LANGUAGE plpgsql AS $$
-         BEGIN NEW.run_at := now() + interval '1 hour'; RETURN NEW; END $$",
+         BEGIN NEW.run_at := now() + interval '1 hour'; NEW.lease_until := NULL; NEW.fence := 0; RETURN NEW;
+         END $$",
         "CREATE TRIGGER later BEFORE INSERT ON effects FOR EACH ROW
          WHEN (NEW.kind = 'confirm') EXECUTE FUNCTION later()",
     ];

@@ -74,7 +74,7 @@ async fn a_forgotten_transaction_and_dead_rows_show() {
     forgotten.rollback().await.unwrap();
 }
 
-/// Two connections, and both are in the middle of something that takes long.
+/// Whoever stores orders and whoever works off webhooks is in the middle of something that takes long.
 #[tokio::test]
 async fn while_every_connection_is_taken_webhooks_are_kept() {
     let world = World::with(|setup| setup.set("database.max_connections", "2")).await;
@@ -94,7 +94,6 @@ async fn while_every_connection_is_taken_webhooks_are_kept() {
         AND datname = current_database() AND query_start > now() - interval '1 second'";
     until("both to be taken", || async { (world.count(asleep).await == 2).then_some(()) }).await;
     let other = HOOK.replace("unknown", "other");
-    let (kept, ready) = tokio::join!(world.signed_webhook("shop", &other), world.admin("/readyz"));
-    assert_eq!((kept, ready.0), (200, 503));
+    assert_eq!(world.signed_webhook("shop", &other).await, 200);
     creating.await.unwrap();
 }

@@ -6,12 +6,16 @@ use crate::{
     support::{Database, order, rules, until},
 };
 use payoutd::{
+    batch::Gate,
     clock::Clock,
     domain::id::ProjectId,
     engine::{Created, Engine},
     keys,
     notify::{Endpoint, Notifier, PrivateAddresses, Secret},
-    store::notifications::{self, NewNotification},
+    store::{
+        notifications::NewNotification,
+        steps::{self, Steps},
+    },
     worker::notify::{Notifications, NotifySettings},
 };
 use secrecy::ExposeSecret;
@@ -20,6 +24,8 @@ use tokio::sync::Notify;
 use uuid::Uuid;
 
 const LONG: Duration = Duration::from_secs(300);
+/// How long a delivery may take that nobody answers.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// More than are claimed in one round.
 const SLOW_MESSAGES: i64 = 100;
 
@@ -36,10 +42,11 @@ async fn tell(database: &Database, engine: &Engine, project: &str, messages: i64
         kind: "payout.succeeded".to_owned(),
         payload: "{}".to_owned(),
         at: stored.created_at,
+        lease: None,
     };
     let messages: Vec<_> = (0..messages).map(message).collect();
     let mut tx = database.pool.begin().await.unwrap();
-    notifications::insert(&mut tx, &messages).await.unwrap();
+    steps::write(&mut tx, &Steps { notifications: &messages, ..Steps::default() }).await.unwrap();
     tx.commit().await.unwrap();
 }
 
@@ -50,7 +57,14 @@ fn worker(database: &Database, peer: &Peer, give_up_after: Duration) -> Notifica
     let endpoints = BTreeMap::from([(ProjectId("deaf".to_owned()), endpoint)]);
     let notifier = Notifier::new(endpoints, LONG, PrivateAddresses::Allowed).unwrap();
     let settings = NotifySettings { lease: LONG, retry_first: LONG, retry_longest: LONG, give_up_after };
-    Notifications::new(database.pool.clone(), Arc::new(notifier), Clock, settings, Arc::default())
+    Notifications::new(
+        database.pool.clone(),
+        &Gate::new(1),
+        Arc::new(notifier),
+        Clock,
+        settings,
+        Arc::default(),
+    )
 }
 
 /// For as long as it is not old it comes back; then it stays, undelivered and with the reason.
@@ -87,11 +101,18 @@ async fn a_slow_endpoint_delays_nobody_elses_notifications() {
         (ProjectId("slow".to_owned()), endpoint(&slow)),
         (ProjectId("good".to_owned()), endpoint(&good)),
     ]);
-    let notifier = Notifier::new(endpoints, LONG, PrivateAddresses::Allowed).unwrap();
+    let notifier = Notifier::new(endpoints, PATIENCE, PrivateAddresses::Allowed).unwrap();
     let settings =
         NotifySettings { lease: LONG, retry_first: LONG, retry_longest: LONG, give_up_after: LONG };
     let wake = Arc::new(Notify::new());
-    let worker = Notifications::new(database.pool.clone(), Arc::new(notifier), Clock, settings, wake.clone());
+    let worker = Notifications::new(
+        database.pool.clone(),
+        &Gate::new(1),
+        Arc::new(notifier),
+        Clock,
+        settings,
+        wake.clone(),
+    );
     tell(&database, &engine, "slow", SLOW_MESSAGES).await;
     tell(&database, &engine, "good", 1).await;
     until("the good endpoint was told", async || {

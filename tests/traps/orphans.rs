@@ -15,7 +15,7 @@ const WAITING: &str = "SELECT count(*) FROM inbox WHERE done_at IS NULL AND fenc
 
 fn worker(database: &Database, engine: &Engine, orphan_for: Duration) -> Inbox {
     let settings = InboxSettings { lease: Duration::from_secs(60), orphan_for, park_after: 5 };
-    Inbox::new(database.pool.clone(), engine.clone(), settings)
+    Inbox::new(database.pool.clone(), engine.clone(), settings, std::sync::Arc::default())
 }
 
 /// Pike's webhook about the session that the payout has or will have.
@@ -27,7 +27,7 @@ async fn tell(database: &Database, project: &ProjectId, id: PayoutId) {
     let body_hash = [7; 32];
     let incoming = Incoming { project: project.clone(), body: body.into_bytes(), body_hash };
     let mut tx = database.pool.begin().await.unwrap();
-    inbox::insert(&mut tx, &[incoming]).await.unwrap();
+    inbox::insert(&mut tx, &[incoming], None).await.unwrap();
     tx.commit().await.unwrap();
 }
 

@@ -25,7 +25,6 @@ fn receiver() -> axum::Router {
     webhook::router(WebhookState {
         verifiers: Arc::new(verifiers),
         intake: Batcher::spawn(1, 1, |_: Vec<Incoming>| std::future::pending()),
-        wake: Arc::default(),
     })
 }
 

@@ -67,14 +67,28 @@ async fn polite(at: SocketAddr, number: u64) -> Option<Vec<u8>> {
     answer.starts_with("HTTP/1.1 200").then_some(hash)
 }
 
+/// What is kept is not worked on here.
+struct Nobody;
+
+impl webhook::Workers for Nobody {
+    fn lease(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    fn room(&self, _: usize) -> Option<webhook::Begin> {
+        None
+    }
+
+    fn wake(&self) {}
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_was_answered_200_is_in_the_table() {
     let database = Database::fresh().await;
     let verifiers = BTreeMap::from([(project(), Verifier::hmac("x-signature", SECRET).unwrap())]);
     let router = webhook::router(WebhookState {
         verifiers: Arc::new(verifiers),
-        intake: webhook::intake(pool::connect(&database.url, 4).await.unwrap()),
-        wake: Arc::default(),
+        intake: webhook::intake(pool::connect(&database.url, 4).await.unwrap(), Arc::new(Nobody)),
     });
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (at, stop) = (listener.local_addr().unwrap(), CancellationToken::new());

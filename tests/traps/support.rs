@@ -128,7 +128,7 @@ impl Database {
         };
         let incoming: Vec<_> = (0..count).map(webhook).collect();
         let mut tx = self.pool.begin().await.unwrap();
-        inbox::insert(&mut tx, &incoming).await.unwrap();
+        inbox::insert(&mut tx, &incoming, None).await.unwrap();
         let claimed = inbox::claim(&mut tx, 10_000, LEASE).await.unwrap();
         tx.commit().await.unwrap();
         assert_eq!(claimed.len(), count);
@@ -214,6 +214,7 @@ pub fn engine_on(pool: PgPool, rules: RuleSet) -> Engine {
         stop_line: StopLine::default(),
         mode: Mode::default(),
         wake: Wake::default(),
+        hands: std::sync::OnceLock::default(),
     })
 }
 

@@ -1,13 +1,15 @@
 //! Once the switch for confirms has been thrown, no confirm is permitted: not even by a transaction that was
 //! under way.
 
-use crate::support::{Database, is_done, lanes, paid, project, ready, rules, until, webhook};
+use crate::support::{AMOUNT, Database, is_done, lanes, paid, project, ready, rules, until, webhook};
+use futures_util::future::join_all;
 use payoutd::{
     domain::effect::EffectKind,
     store::{
         effects,
         pool::now,
-        rules::{EVERYWHERE, Switch, confirm_switches, set_confirms},
+        rules::{EVERYWHERE, Switch, set_confirms},
+        writer::Writer,
     },
 };
 use std::{sync::Arc, time::Duration};
@@ -63,8 +65,8 @@ async fn throwing_the_switch_waits_for_whoever_has_read_it() {
     for scope in [EVERYWHERE.to_owned(), project().0] {
         let database = Database::fresh().await;
         let engine = database.engine(rules(None)).await;
-        let mut reader = database.pool.begin().await.unwrap();
-        confirm_switches(&mut reader).await.unwrap();
+        let writer = Writer::new(database.pool.clone());
+        let reader = writer.begin_holding_switches().await.unwrap();
 
         let thrower = engine.clone();
         let name = scope.clone();
@@ -179,4 +181,32 @@ async fn an_anomaly_stops_confirms_in_its_own_transaction() {
         let thrown = "SELECT count(*) FROM switch_changes WHERE changed_by = 'payoutd' AND NOT confirms";
         assert_eq!(database.number(thrown).await, 1);
     }
+}
+
+/// Each of them counts what the others add: together they are enough, whoever commits first.
+#[tokio::test]
+async fn anomalies_that_come_at_the_same_time_are_counted_together() {
+    let database = Database::fresh().await;
+    let engine = database.engine(rules(None)).await;
+    let ids = database.processing(&engine, "user-1", 3).await;
+    let claims = database.claim_webhooks(3).await;
+    // Nobody can commit before all have come as far as they can.
+    let mut blocker = database.pool.begin().await.unwrap();
+    sqlx::query("LOCK TABLE history IN ACCESS EXCLUSIVE MODE").execute(&mut *blocker).await.unwrap();
+    let mut applying = vec![];
+    for (id, claim) in ids.into_iter().zip(claims) {
+        let mut report = ready(id);
+        report.payouts[0].amount_minor = Some(AMOUNT + 1);
+        let (engine, event) = (database.engine(rules(None)).await, webhook(id, report, claim));
+        applying.push(tokio::spawn(async move { engine.apply(vec![event]).await }));
+    }
+    let wait = "SELECT count(*) FROM pg_stat_activity
+                WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    until("all to wait", async || database.number(wait).await == 3).await;
+    blocker.rollback().await.unwrap();
+    for applied in join_all(applying).await {
+        assert!(is_done(&applied.unwrap()[0]));
+    }
+    let off = "SELECT count(*) FROM switches WHERE scope = 'demo' AND NOT confirms";
+    assert_eq!(database.number(off).await, 1, "three are enough");
 }

@@ -90,3 +90,18 @@ fn nothing_is_expected_of_what_was_not_paid_or_came_back() {
         assert_eq!(policy().polling.next(&state, now, now), None);
     }
 }
+
+#[test]
+fn what_moves_on_before_its_look_keeps_the_time_of_it() {
+    let state = State::Processing { session: session() };
+    let at = |seconds| BEGAN + Duration::seconds(seconds);
+    let plan = |planned, now| polling().plan(planned, &state, BEGAN, now);
+    assert_eq!(plan(None, at(1)), Some(at(6)));
+    assert_eq!(plan(Some(at(5)), at(1)), Some(at(5)));
+    assert_eq!(plan(Some(at(9)), at(1)), Some(at(6)), "pulled in");
+    assert_eq!(plan(Some(at(5)), at(5)), Some(at(10)), "that was the look");
+    let hold = State::OnHold { session: session(), until: at(60), cause: HoldCause::Approval };
+    assert_eq!(polling().plan(Some(at(2)), &hold, BEGAN, at(1)), polling().next(&hold, BEGAN, at(1)));
+    let paid = State::Succeeded { session: session() };
+    assert_eq!(polling().plan(Some(at(2)), &paid, BEGAN, at(1)), polling().next(&paid, BEGAN, at(1)));
+}

@@ -50,7 +50,7 @@ const OVERDUE: &str = waiting!(
     "SELECT p.id AS payout_id, p.project_id, NULL AS subject,
         format('it is %s and should have been looked at on %s', p.state, p.next_check_at) AS words
      FROM payouts p WHERE p.next_check_at < (SELECT past FROM patience)
-       AND p.state NOT IN ('succeeded', 'returned', 'failed', 'cancelled') ORDER BY p.next_check_at"
+       AND p.destination_secret IS NOT NULL ORDER BY p.next_check_at"
 );
 
 const EFFECT_ABANDONED: &str = waiting!(

@@ -103,7 +103,7 @@ const MISSING: &str = concat!(
     open!(),
     ", few AS (
         SELECT id, session_id, state, since FROM payouts
-        WHERE project_id = $1 AND updated_at >= $2 - interval '1 day'
+        WHERE project_id = $1 AND id IN (SELECT payout_id FROM history WHERE at >= $2 - interval '1 day')
         UNION SELECT p.id, p.session_id, p.state, p.since FROM open o JOIN payouts p ON p.id = o.payout_id
         WHERE o.check_name = 'report_missing' AND p.project_id = $1),
     owed AS (

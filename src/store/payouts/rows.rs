@@ -1,7 +1,6 @@
-//! The rows of `payouts` as they travel. Batches go to the server as one JSON array: one parameter, one
-//! statement, however many payouts.
+//! The rows of `payouts` as they are read.
 
-use super::{NewPayout, Stored, state_columns};
+use super::{Stored, state_columns};
 use crate::{
     domain::{
         id::{PayoutId, ProjectId},
@@ -12,9 +11,8 @@ use crate::{
     },
     store::{StoreError, encoding::Code},
 };
-use serde::Serialize;
 use std::collections::BTreeSet;
-use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 /// Every column a payout is read from, for `concat!`: SQL here is always a constant.
@@ -30,168 +28,6 @@ macro_rules! columns {
     };
 }
 pub(super) use columns;
-
-pub(super) const INSERT: &str = "
-    INSERT INTO payouts (id, project_id, idempotency_key, request_fingerprint, amount_minor, currency,
-        destination_kind, destination_secret, destination_fingerprint, recipient_name, customer_reference,
-        reference, metadata, created_by, created_at, version, attempt, state, status, since, updated_at,
-        next_check_at)
-    SELECT id, project_id, idempotency_key, decode(request_fingerprint, 'hex'), amount_minor, currency,
-        destination_kind, destination_secret, decode(destination_fingerprint, 'hex'), recipient_name,
-        customer_reference, reference, metadata, created_by, now, 1, 1, 'accepted', 'accepted', now, now,
-        next_check_at
-    FROM jsonb_to_recordset($1::jsonb) AS n(id uuid, project_id text, idempotency_key text,
-        request_fingerprint text, amount_minor bigint, currency text, destination_kind text,
-        destination_secret text, destination_fingerprint text, recipient_name text, customer_reference text,
-        reference text, metadata text, created_by text, now timestamptz, next_check_at timestamptz)
-    ORDER BY project_id, idempotency_key
-    ON CONFLICT DO NOTHING RETURNING id";
-
-pub(super) const UPDATE: &str = "
-    UPDATE payouts p SET version = n.version, attempt = n.attempt, state = n.state, status = n.status,
-        since = n.since, updated_at = n.updated_at, next_check_at = n.next_check_at,
-        session_id = n.session_id, retry_at = n.retry_at,
-        hold_until = n.hold_until, hold_cause = n.hold_cause,
-        cancel_cause = n.cancel_cause, failure_code = n.failure_code, permit_kind = n.permit_kind,
-        permit_hash = decode(n.permit_hash, 'hex'), anomaly = n.anomaly, raised = n.raised,
-        provider_payout_id = n.provider_payout_id, card_brand = n.card_brand, card_last4 = n.card_last4,
-        card_bin = n.card_bin, card_id = n.card_id, card_country = n.card_country, rrn = n.rrn,
-        auth_code = n.auth_code, fee_minor = n.fee_minor, fee_currency = n.fee_currency,
-        error_code = n.error_code, error_description = n.error_description,
-        destination_secret = CASE WHEN n.final THEN NULL ELSE p.destination_secret END
-    FROM jsonb_to_recordset($1::jsonb) AS n(id uuid, version bigint, attempt integer, state text, status text,
-        since timestamptz, updated_at timestamptz, next_check_at timestamptz, session_id text,
-        retry_at timestamptz, hold_until timestamptz, hold_cause text, cancel_cause text, failure_code text,
-        permit_kind text, permit_hash text, anomaly text, raised text[], provider_payout_id text,
-        card_brand text, card_last4 text, card_bin text, card_id text, card_country text, rrn text,
-        auth_code text, fee_minor bigint, fee_currency text, error_code text, error_description text,
-        final boolean)
-    WHERE p.id = n.id";
-
-/// A batch as one parameter.
-pub(super) fn json<T: Serialize>(rows: &[T]) -> String {
-    serde_json::to_string(rows).expect("rows of strings and numbers always serialise")
-}
-
-pub(super) fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        write!(text, "{byte:02x}").expect("writing to a string cannot fail");
-        text
-    })
-}
-
-fn instant(at: OffsetDateTime) -> String {
-    at.format(&Rfc3339).expect("an instant of our time has an RFC 3339 form")
-}
-
-#[derive(Serialize)]
-pub(super) struct InsertRow<'a> {
-    id: Uuid,
-    project_id: &'a str,
-    idempotency_key: &'a str,
-    request_fingerprint: String,
-    amount_minor: i64,
-    currency: &'static str,
-    destination_kind: &'static str,
-    destination_secret: &'a str,
-    destination_fingerprint: String,
-    recipient_name: &'a str,
-    customer_reference: &'a str,
-    reference: Option<&'a str>,
-    metadata: &'a str,
-    created_by: &'a str,
-    now: String,
-    next_check_at: String,
-}
-
-impl<'a> InsertRow<'a> {
-    pub(super) fn of(new: &'a NewPayout, now: OffsetDateTime, next_check_at: OffsetDateTime) -> Self {
-        Self {
-            id: new.id.0,
-            project_id: &new.project.0,
-            idempotency_key: &new.idempotency_key,
-            request_fingerprint: hex(&new.request_fingerprint),
-            amount_minor: new.order.amount.minor(),
-            currency: new.order.amount.currency().code(),
-            destination_kind: new.order.destination.code(),
-            destination_secret: &new.destination_secret,
-            destination_fingerprint: hex(&new.order.destination_fingerprint),
-            recipient_name: &new.order.recipient_name,
-            customer_reference: &new.order.customer_reference,
-            reference: new.order.reference.as_deref(),
-            metadata: &new.metadata,
-            created_by: &new.order.created_by,
-            now: instant(now),
-            next_check_at: instant(next_check_at),
-        }
-    }
-}
-
-#[derive(Serialize)]
-pub(super) struct MovingRow<'a> {
-    id: Uuid,
-    version: i64,
-    attempt: i32,
-    #[serde(flatten)]
-    state: state_columns::StateColumns,
-    status: &'static str,
-    since: String,
-    updated_at: String,
-    next_check_at: Option<String>,
-    permit_kind: Option<&'static str>,
-    permit_hash: Option<String>,
-    anomaly: Option<&'static str>,
-    raised: Vec<&'static str>,
-    provider_payout_id: Option<&'a str>,
-    card_brand: Option<&'a str>,
-    card_last4: Option<&'a str>,
-    card_bin: Option<&'a str>,
-    card_id: Option<&'a str>,
-    card_country: Option<&'a str>,
-    rrn: Option<&'a str>,
-    auth_code: Option<&'a str>,
-    fee_minor: Option<i64>,
-    fee_currency: Option<&'a str>,
-    error_code: Option<&'a str>,
-    error_description: Option<&'a str>,
-    #[serde(rename = "final")]
-    is_final: bool,
-}
-
-impl<'a> MovingRow<'a> {
-    pub(super) fn of(stored: &'a Stored) -> Self {
-        let payout = &stored.payout;
-        let (facts, card) = (&payout.facts, &payout.facts.card);
-        Self {
-            id: payout.id.0,
-            version: payout.version,
-            attempt: payout.attempt,
-            state: state_columns::encode(&payout.state),
-            status: payout.status().code(),
-            since: instant(payout.since),
-            updated_at: instant(stored.updated_at),
-            next_check_at: stored.next_check_at.map(instant),
-            permit_kind: payout.permit.as_ref().map(|permit| permit.kind.code()),
-            permit_hash: payout.permit.as_ref().map(|permit| hex(&permit.bound_to)),
-            anomaly: payout.anomaly.as_ref().map(Code::code),
-            raised: payout.raised.iter().map(Code::code).collect(),
-            provider_payout_id: facts.payout_id.as_deref(),
-            card_brand: card.brand.as_deref(),
-            card_last4: card.last4.as_deref(),
-            card_bin: card.bin.as_deref(),
-            card_id: card.card_id.as_deref(),
-            card_country: card.country.as_deref(),
-            rrn: facts.rrn.as_deref(),
-            auth_code: facts.auth_code.as_deref(),
-            fee_minor: facts.fee_minor,
-            fee_currency: facts.fee_currency.as_deref(),
-            error_code: facts.error.as_ref().map(|error| error.code.as_str()),
-            error_description: facts.error.as_ref().map(|error| error.description.as_str()),
-            is_final: payout.state.is_final(),
-        }
-    }
-}
 
 /// A whole row as read.
 #[derive(sqlx::FromRow)]

@@ -7,18 +7,16 @@ use crate::{
     },
     store::encoding::Code,
 };
-use serde::Serialize;
-use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+use time::OffsetDateTime;
 
-#[derive(Serialize)]
-pub(super) struct StateColumns {
+pub(in crate::store) struct StateColumns<'a> {
     pub state: &'static str,
-    session_id: Option<String>,
-    retry_at: Option<String>,
-    hold_until: Option<String>,
-    hold_cause: Option<&'static str>,
-    cancel_cause: Option<String>,
-    failure_code: Option<String>,
+    pub session_id: Option<&'a str>,
+    pub retry_at: Option<OffsetDateTime>,
+    pub hold_until: Option<OffsetDateTime>,
+    pub hold_cause: Option<&'static str>,
+    pub cancel_cause: Option<String>,
+    pub failure_code: Option<&'a str>,
 }
 
 #[derive(sqlx::FromRow)]
@@ -55,10 +53,10 @@ pub fn name(state: &State) -> &'static str {
     }
 }
 
-pub(super) fn encode(state: &State) -> StateColumns {
+pub(in crate::store) fn encode(state: &State) -> StateColumns<'_> {
     let (hold_cause, failure_code) = match state {
         State::OnHold { cause, .. } => (Some(cause.code()), None),
-        State::Failed { code, .. } | State::Retrying { code, .. } => (None, Some(code.clone())),
+        State::Failed { code, .. } | State::Retrying { code, .. } => (None, Some(code.as_str())),
         State::Accepted
         | State::Starting { .. }
         | State::StartUnknown { .. }
@@ -76,17 +74,13 @@ pub(super) fn encode(state: &State) -> StateColumns {
     };
     StateColumns {
         state: name(state),
-        session_id: state.session().map(|session| session.0.clone()),
-        retry_at: state.retry_at().map(instant),
-        hold_until: state.hold_until().map(instant),
+        session_id: state.session().map(|session| session.0.as_str()),
+        retry_at: state.retry_at(),
+        hold_until: state.hold_until(),
         hold_cause,
         cancel_cause: state.cancel_cause().map(encode_cause),
         failure_code,
     }
-}
-
-fn instant(at: OffsetDateTime) -> String {
-    at.format(&Rfc3339).expect("an instant of our time has an RFC 3339 form")
 }
 
 /// `None` when the columns do not belong together.

@@ -1,0 +1,182 @@
+//! A connection that one writer keeps, for the few statements that it makes over and over: they are planned
+//! once, not each time. A plan made while a table was small may be a bad one when it has grown (it reads the
+//! whole table), so plans are thrown away whenever the connection is twice as old as when they were made, and
+//! every minute in any case. One transaction at a time; whoever gives one up gives up the connection with it.
+
+use super::{StoreError, pool};
+use sqlx::{Connection, Executor, PgConnection, PgPool};
+use std::{
+    ops::{Deref, DerefMut},
+    time::{Duration, Instant},
+};
+use tokio::sync::{Mutex, MutexGuard};
+
+/// The youngest age at which plans are thrown away: until then, next to nothing can have been written.
+const FIRST_PLANS: Duration = Duration::from_millis(100);
+/// No plan is older.
+const OLDEST_PLANS: Duration = Duration::from_secs(60);
+
+/// A connection that was used within this time is taken without a sign of life: under load that is always,
+/// and a sign costs as much as a statement.
+const SURELY_ALIVE: Duration = Duration::from_millis(500);
+
+/// Makes transactions on a connection of its own.
+#[derive(Debug)]
+pub struct Writer {
+    /// Only says where the database is, and what its connections must be like.
+    pool: PgPool,
+    kept: Mutex<Option<Kept>>,
+}
+
+#[derive(Debug)]
+struct Kept {
+    db: PgConnection,
+    since: Instant,
+    planned: Instant,
+    used: Instant,
+}
+
+impl Kept {
+    async fn open(pool: &PgPool) -> Result<Self, StoreError> {
+        let options = pool.connect_options().as_ref().clone();
+        let options = options.options([("plan_cache_mode", "force_generic_plan")]);
+        let opening = tokio::time::timeout(pool::ACQUIRE_TIMEOUT, PgConnection::connect_with(&options));
+        let db = opening.await.unwrap_or(Err(sqlx::Error::PoolTimedOut))?;
+        let now = Instant::now();
+        Ok(Self { db, since: now, planned: now, used: now })
+    }
+
+    async fn lives(&mut self) -> bool {
+        self.used.elapsed() < SURELY_ALIVE || pool::lives(&mut self.db).await
+    }
+
+    fn has_old_plans(&self) -> bool {
+        let age = self.planned.elapsed();
+        age >= OLDEST_PLANS || age >= (self.planned - self.since).max(FIRST_PLANS)
+    }
+}
+
+impl Writer {
+    #[must_use]
+    pub fn new(pool: PgPool) -> Self {
+        Self { pool, kept: Mutex::new(None) }
+    }
+
+    /// Waits for whoever has the connection, and takes it.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn hold(&self) -> Result<Held<'_>, StoreError> {
+        let mut place = self.kept.lock().await;
+        // Out of its place while it is used: who is dropped in the middle takes it along.
+        let mut kept = match place.take() {
+            None => Kept::open(&self.pool).await?,
+            Some(mut kept) => match kept.lives().await {
+                true => kept,
+                false => Kept::open(&self.pool).await?,
+            },
+        };
+        if kept.has_old_plans() {
+            match kept.db.execute("DISCARD PLANS").await {
+                Ok(_) => kept.planned = Instant::now(),
+                Err(_) => kept = Kept::open(&self.pool).await?,
+            }
+        }
+        Ok(Held { place, kept })
+    }
+
+    /// Waits for whoever has the connection, and begins a transaction.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn begin(&self) -> Result<Transaction<'_>, StoreError> {
+        self.begin_by("BEGIN").await
+    }
+
+    /// As [`Self::begin`], with the switches locked against a change until the transaction ends: whoever
+    /// throws one knows that no confirm is permitted after the switch's own commit. On the table, because
+    /// locks on its rows would be written into them, and because a first throw has no row yet.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn begin_holding_switches(&self) -> Result<Transaction<'_>, StoreError> {
+        self.begin_by("BEGIN; LOCK TABLE switches IN ROW SHARE MODE").await
+    }
+
+    /// As [`Self::begin_holding_switches`], for whoever may throw one: alone.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn begin_to_switch(&self) -> Result<Transaction<'_>, StoreError> {
+        self.begin_by("BEGIN; LOCK TABLE switches IN EXCLUSIVE MODE").await
+    }
+
+    async fn begin_by(&self, statements: &'static str) -> Result<Transaction<'_>, StoreError> {
+        let mut held = self.hold().await?;
+        match held.execute(statements).await.map_err(StoreError::from) {
+            Ok(_) => return Ok(Transaction(held)),
+            Err(error) if error.is_of_the_connection() => drop(held),
+            Err(error) => return Err(error),
+        }
+        // It had been lost since it was used; nothing was done.
+        let mut held = self.hold().await?;
+        held.execute(statements).await?;
+        Ok(Transaction(held))
+    }
+}
+
+/// The connection, outside of a transaction. Closed unless it is given back.
+pub struct Held<'a> {
+    place: MutexGuard<'a, Option<Kept>>,
+    kept: Kept,
+}
+
+impl Held<'_> {
+    /// Gives it back.
+    pub fn done(self) {
+        let Self { mut place, mut kept } = self;
+        kept.used = Instant::now();
+        *place = Some(kept);
+    }
+}
+
+impl Deref for Held<'_> {
+    type Target = PgConnection;
+
+    fn deref(&self) -> &PgConnection {
+        &self.kept.db
+    }
+}
+
+impl DerefMut for Held<'_> {
+    fn deref_mut(&mut self) -> &mut PgConnection {
+        &mut self.kept.db
+    }
+}
+
+/// An open transaction. Rolled back, with its connection closed, unless it is committed.
+pub struct Transaction<'a>(Held<'a>);
+
+impl Transaction<'_> {
+    /// # Errors
+    /// Database errors: it may or may not have been committed.
+    pub async fn commit(mut self) -> Result<(), StoreError> {
+        self.0.execute("COMMIT").await?;
+        self.0.done();
+        Ok(())
+    }
+}
+
+impl Deref for Transaction<'_> {
+    type Target = PgConnection;
+
+    fn deref(&self) -> &PgConnection {
+        &self.0
+    }
+}
+
+impl DerefMut for Transaction<'_> {
+    fn deref_mut(&mut self) -> &mut PgConnection {
+        &mut self.0
+    }
+}
