@@ -54,7 +54,7 @@ pub struct Notifications {
     busy: Busy,
     /// Writes down what became of deliveries, those that end at the same time together.
     settling: Settling,
-    /// Woken when a delivery ends: its project may have more.
+    /// Woken when a delivery of a project ends that had no more room: it may have more.
     wake: Arc<Notify>,
     under_way: TaskTracker,
 }
