@@ -85,7 +85,11 @@ impl Callers for Effects {
         if self.settings.mode == Mode::ReconcileOnly && Which::of(kind) != Which::Reads {
             return None;
         }
-        let slot = Some(Arc::clone(&self.slots).try_acquire_owned().ok()?);
+        let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() else {
+            self.paces.leave(project, kind);
+            return None;
+        };
+        let slot = Some(slot);
         let turn = Some(self.paces.try_take(project, kind)?);
         let mut reserved = Reserved { paces: Arc::clone(&self.paces), turn, slot };
         let worker = self.clone();
@@ -184,16 +188,19 @@ impl Effects {
         if lanes.is_empty() {
             return Ok(vec![]);
         }
+        let (most, left) = (limit, self.paces.left());
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        retry::bounded(async {
+        let claimed: Vec<Claimed> = retry::bounded(async {
             let mut tx = self.pool.begin().await?;
             let claimed = effects::claim(&mut tx, limit, self.settings.lease, &lanes).await?;
             claimed.iter().for_each(|effect| crash_point::pass_of(effect.kind, "claiming"));
             tx.commit().await?;
             claimed.iter().for_each(|effect| crash_point::pass_of(effect.kind, "claimed"));
-            Ok(claimed)
+            Ok::<_, StoreError>(claimed)
         })
-        .await
+        .await?;
+        self.paces.claimed(&lanes, most, &claimed, &left);
+        Ok(claimed)
     }
 
     async fn perform(&self, effect: Claimed, turn: Turn) {

@@ -98,6 +98,23 @@ struct Broken {
     pause: Duration,
 }
 
+/// Whether calls of a lane wait in the database, as far as is known.
+#[derive(Debug, Default)]
+struct Waiting {
+    left: u64,
+    /// Of these a round has seen.
+    seen: u64,
+    /// The last round could not take all.
+    more: bool,
+}
+
+/// How many calls and reads were left to wait so far.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Left {
+    calls: u64,
+    reads: u64,
+}
+
 fn later(until: &mut Option<Instant>, other: Instant) {
     *until = Some(until.map_or(other, |until| until.max(other)));
 }
@@ -112,6 +129,8 @@ pub(super) struct Pace {
     /// that recovers is not met by everything that has waited.
     width: usize,
     failures: u32,
+    calls_left: Waiting,
+    reads_left: Waiting,
     /// Nothing is claimed until then.
     quiet_until: Option<Instant>,
     /// Nothing is sent until then, not even what was claimed before: Pike has said so itself.
@@ -126,6 +145,8 @@ impl Pace {
             reads: Track::new(settings.reads_per_second),
             width: settings.width,
             failures: 0,
+            calls_left: Waiting::default(),
+            reads_left: Waiting::default(),
             quiet_until: None,
             asked_until: None,
             broken: None,
@@ -149,6 +170,39 @@ impl Pace {
         // create does it after another pause: it moves no money either.
         let no_read_came = now >= broken.probe_at + broken.pause;
         Grant { calls: usize::from(no_read_came), reads: 1, calls_are: Calls::Harmless }
+    }
+
+    /// Whether calls of this lane wait in the database: whoever comes now comes after them.
+    pub(super) fn has_waiting(&mut self, lane: Lane) -> bool {
+        let waiting = self.waiting(lane);
+        waiting.more || waiting.left != waiting.seen
+    }
+
+    /// A call is left to wait there.
+    pub(super) fn leave(&mut self, lane: Lane) {
+        self.waiting(lane).left += 1;
+    }
+
+    pub(super) fn left(&self) -> Left {
+        Left { calls: self.calls_left.left, reads: self.reads_left.left }
+    }
+
+    /// A round has looked at what waits. `before` is what had been left when it began.
+    pub(super) fn looked(&mut self, lane: Lane, before: &Left, took_all: bool) {
+        let seen = match lane {
+            Lane::Calls => before.calls,
+            Lane::Reads => before.reads,
+        };
+        let waiting = self.waiting(lane);
+        waiting.seen = seen;
+        waiting.more = !took_all;
+    }
+
+    fn waiting(&mut self, lane: Lane) -> &mut Waiting {
+        match lane {
+            Lane::Calls => &mut self.calls_left,
+            Lane::Reads => &mut self.reads_left,
+        }
     }
 
     /// A granted call was claimed: when to make it.

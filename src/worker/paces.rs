@@ -1,7 +1,7 @@
 //! The paces of all projects, with a clock: what may be claimed now, when a claimed call has its turn, and
 //! what its end means for the next. Says in the log when a project's calls pause and when they go on.
 
-use super::pace::{Calls, Lane, Pace, PaceSettings, Paused};
+use super::pace::{Calls, Lane, Left, Pace, PaceSettings, Paused};
 use crate::{
     domain::{effect::EffectKind, id::ProjectId},
     pike::Condition,
@@ -54,7 +54,7 @@ impl Paces {
         lanes
     }
 
-    /// A turn for a call that may begin now, if there is one.
+    /// A turn for a call that may begin now, if there is one and nobody is known to wait for it already.
     pub(super) fn try_take(&self, project: &ProjectId, kind: EffectKind) -> Option<Turn> {
         let now = Instant::now();
         let mut paces = self.locked();
@@ -65,7 +65,48 @@ impl Paces {
             Lane::Calls => grant.calls > 0 && (grant.calls_are == Calls::Any || harmless),
             Lane::Reads => grant.reads > 0,
         };
-        room.then(|| Turn { project: project.clone(), lane, at: pace.take(lane, now) })
+        if !room || pace.has_waiting(lane) {
+            pace.leave(lane);
+            return None;
+        }
+        Some(Turn { project: project.clone(), lane, at: pace.take(lane, now) })
+    }
+
+    /// A call was left to wait in the database: what comes later must not overtake it.
+    pub(super) fn leave(&self, project: &ProjectId, kind: EffectKind) {
+        if let Some(pace) = self.locked().get_mut(project) {
+            pace.leave(lane(kind));
+        }
+    }
+
+    /// How many calls were left so far, for [`Self::claimed`].
+    pub(super) fn left(&self) -> BTreeMap<ProjectId, Left> {
+        self.locked().iter().map(|(project, pace)| (project.clone(), pace.left())).collect()
+    }
+
+    /// A round has claimed all that these lanes have, or as much as it could take. `left` is from before it.
+    pub(super) fn claimed(
+        &self,
+        lanes: &[effects::Lane],
+        limit: usize,
+        claimed: &[effects::Claimed],
+        left: &BTreeMap<ProjectId, Left>,
+    ) {
+        let mut paces = self.locked();
+        for of in lanes {
+            let (Some(pace), Some(left)) = (paces.get_mut(&of.project), left.get(&of.project)) else {
+                continue;
+            };
+            let which = match of.which {
+                Which::Reads => Lane::Reads,
+                Which::Calls | Which::HarmlessCalls => Lane::Calls,
+            };
+            let mine =
+                |claimed: &&effects::Claimed| claimed.project == of.project && lane(claimed.kind) == which;
+            let count = claimed.iter().filter(mine).count();
+            let all = count < of.most && claimed.len() < limit && of.which != Which::HarmlessCalls;
+            pace.looked(which, left, all);
+        }
     }
 
     /// A claimed call takes its turn.
