@@ -19,7 +19,7 @@ use crate::{
     config::{self, Config, WebhookScheme},
     crash_point,
     domain::{id::ProjectId, policy::Mode},
-    engine::{Core, Engine, Wake},
+    engine::{Core, Engine, Remembered, Sessions, Wake},
     http::{self, Limits},
     store::{pool, rules},
     telemetry,
@@ -44,8 +44,6 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// Connections kept for webhooks alone, so that nothing else can keep Pike waiting.
-const WEBHOOK_CONNECTIONS: u32 = 3;
 /// Connections kept for what callers read, so that slow lists cannot keep outcomes from being recorded.
 const READ_CONNECTIONS: u32 = 8;
 /// How long answers about a process that has stopped otherwise may take.
@@ -87,7 +85,6 @@ pub async fn start(config: Config) -> Result<Running> {
     let metrics = telemetry::start_metrics().context("metrics")?;
     let url = config.database.url.expose_secret();
     let pool = pool::connect(url, config.database.max_connections).await.context("connecting to Postgres")?;
-    let webhook_pool = pool::connect(url, WEBHOOK_CONNECTIONS).await.context("connecting to Postgres")?;
     let read_pool = pool::connect(url, READ_CONNECTIONS).await.context("connecting to Postgres")?;
     pool::check(&pool).await?;
     pool::check_environment(&pool, config.environment()).await?;
@@ -107,8 +104,10 @@ pub async fn start(config: Config) -> Result<Running> {
         mode: config.mode(),
         wake: wake.clone(),
         hands: std::sync::OnceLock::default(),
+        sessions: Sessions::default(),
+        remembered: Remembered::default(),
     };
-    let parts = Parts { engine: Engine::start(core), pool, webhook_pool, read_pool, wake, metrics };
+    let parts = Parts { engine: Engine::start(core), pool, read_pool, wake, metrics };
     let listeners = Listeners::bind(&config).await?;
     crash_point::pass("startup.listening");
     let (api, webhook, admin) = (listeners.api.addr, listeners.webhook.addr, listeners.admin.addr);
@@ -228,7 +227,6 @@ impl Listeners {
 struct Parts {
     engine: Engine,
     pool: PgPool,
-    webhook_pool: PgPool,
     read_pool: PgPool,
     wake: Wake,
     metrics: PrometheusHandle,
@@ -278,9 +276,8 @@ impl Parts {
             let verifier = verifier.with_context(|| format!("projects.{name}: webhook keys"))?;
             verifiers.insert(ProjectId(name.clone()), verifier);
         }
-        Ok(webhook::router(WebhookState {
-            verifiers: Arc::new(verifiers),
-            intake: webhook::intake(self.webhook_pool.clone(), Arc::new(inbox.clone())),
-        }))
+        let workers: Arc<dyn webhook::Workers> = Arc::new(inbox.clone());
+        let intake = webhook::intake(self.pool.clone(), Arc::clone(&workers));
+        Ok(webhook::router(WebhookState { verifiers: Arc::new(verifiers), intake, workers }))
     }
 }

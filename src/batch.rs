@@ -34,6 +34,12 @@ impl Gate {
     pub fn new(most: usize) -> Self {
         Self(Arc::new(Semaphore::new(most)))
     }
+
+    /// Whether a batch that is to be written now would have to wait, and so grow.
+    #[must_use]
+    pub fn is_taken(&self) -> bool {
+        self.0.available_permits() == 0
+    }
 }
 
 /// The batcher has stopped, or its work died before answering: nothing is known about the item.

@@ -21,13 +21,12 @@ pub const CALL_STAGES: [&str; 7] = [
 ];
 
 /// All others.
-pub const MOMENTS: [&str; 50] = [
+pub const MOMENTS: [&str; 46] = [
     "startup.rules_stored",
     "startup.listening",
     "auth.looked_up",
     "intake.body_read",
     "intake.begun",
-    "intake.inserted",
     "intake.committed",
     "intake.stored",
     "intake.answered",
@@ -40,8 +39,6 @@ pub const MOMENTS: [&str; 50] = [
     "switch.answered",
     "webhook.body_read",
     "webhook.verified",
-    "webhook.begun",
-    "webhook.inserted",
     "webhook.committed",
     "webhook.answered",
     "inbox.claiming",
@@ -64,7 +61,6 @@ pub const MOMENTS: [&str; 50] = [
     "notification.claiming",
     "notification.claimed",
     "notification.sent",
-    "notification.marking",
     "notification.marked",
     "lease.taken_over",
     "effect.giving_back",

@@ -1,19 +1,25 @@
 //! The only writer of payouts. [`Engine::apply`] takes a batch of events and, in one transaction, locks the
-//! payouts, closes the events' causes, lets `domain::decide` decide and writes everything that follows.
+//! payouts, closes the events' causes, lets `domain::decide` decide and writes everything that follows. Where
+//! this process wrote the payouts last it decides first and locks, closes and writes in one statement.
 //! It speaks to no network but the database; after the commit it wakes whoever has work now.
 
 mod announce;
 mod apply;
+mod at_once;
 mod create;
 mod findings;
 mod hands;
 mod line;
+mod remembered;
 mod reports;
+mod sessions;
 mod write;
 
 pub use create::{CreateRefusal, Created};
 pub use hands::{Callers, Hands, Place, Tellers};
+pub use remembered::Remembered;
 pub use reports::Compared;
+pub use sessions::Sessions;
 
 use crate::{
     batch::{Batcher, Gate, Gone},
@@ -21,14 +27,14 @@ use crate::{
     domain::{
         decide::Refusal,
         event::Event,
-        id::{PayoutId, ProjectId},
+        id::{PayoutId, ProjectId, SessionId},
         policy::{Mode, Policy, StopLine},
         rules::RuleSet,
     },
     store::{
         StoreError,
         effects::{self, EffectClaim},
-        inbox::InboxClaim,
+        inbox::{InboxClaim, Incoming},
         payouts::{NewPayout, Stored},
         retry,
         rules::{self, Switch},
@@ -37,7 +43,10 @@ use crate::{
 };
 use sqlx::PgPool;
 use std::{
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 use time::OffsetDateTime;
@@ -47,6 +56,8 @@ use tokio::sync::Notify;
 pub const MAX_BATCH: usize = 128;
 /// Payouts asked about in one transaction when everything is.
 const READS_IN_ONE_COMMIT: i64 = 5_000;
+/// So long a webhook waits for being kept with what it shows: no row that somebody holds keeps Pike waiting.
+const KEPT_WITHIN: Duration = Duration::from_millis(500);
 /// Transactions of events under way at once.
 const WRITERS: usize = 2;
 /// Most events waiting for a transaction; beyond it workers wait and callers are told to come back.
@@ -62,7 +73,7 @@ pub struct Envelope {
 
 /// What an event comes from. Closed in the same transaction; an event whose cause is no longer ours is
 /// dropped.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Cause {
     /// A caller of this project.
     Command(ProjectId),
@@ -70,8 +81,18 @@ pub enum Cause {
     Effect(EffectClaim),
     /// A webhook under this claim.
     Inbox(InboxClaim),
+    /// A webhook that is kept together with what it shows.
+    Fresh(Arc<Fresh>),
     /// The due time that was seen on the payout.
     Due(OffsetDateTime),
+}
+
+/// A genuine webhook that is not in the database yet.
+#[derive(Debug)]
+pub struct Fresh {
+    webhook: Arc<Incoming>,
+    /// Whoever brought it no longer waits, and has it kept otherwise.
+    given_up: AtomicBool,
 }
 
 /// What became of an event.
@@ -99,6 +120,9 @@ pub enum EngineError {
     /// Orders and commands have to wait until it takes them again.
     #[error("payoutd only reconciles")]
     ReconcileOnly,
+    /// Somebody has to look before this webhook can be applied, which must not keep Pike waiting.
+    #[error("the webhook has to be kept first")]
+    NotKept,
 }
 
 impl From<StoreError> for EngineError {
@@ -130,6 +154,8 @@ pub struct Core {
     pub wake: Wake,
     /// Who begins at once with what follows; nobody until they are there.
     pub hands: OnceLock<Hands>,
+    pub sessions: Sessions,
+    pub remembered: Remembered,
 }
 
 /// A handle on the engine; cheap to clone.
@@ -199,6 +225,28 @@ impl Engine {
             return Err(EngineError::ReconcileOnly);
         }
         self.events_of(envelope.payout).submit(envelope).await?
+    }
+
+    /// Keeps a genuine webhook and applies what it shows, in one transaction, if that can be done without
+    /// looking. Says whether it was new, once it is committed; nothing if it has to be kept by itself first.
+    pub async fn keep(&self, webhook: Arc<Incoming>, payout: PayoutId, event: Event) -> Option<bool> {
+        let fresh = Arc::new(Fresh { webhook, given_up: AtomicBool::new(false) });
+        let envelope = Envelope { payout, event, cause: Cause::Fresh(Arc::clone(&fresh)) };
+        let keeping = self.events_of(payout).try_submit(envelope);
+        match tokio::time::timeout(KEPT_WITHIN, keeping).await {
+            Ok(Ok(Ok(Applied::Done(_) | Applied::Refused(_)))) => Some(true),
+            Ok(Ok(Ok(Applied::Superseded))) => Some(false),
+            Ok(Ok(Ok(Applied::NoSuchPayout) | Err(_)) | Err(_)) | Err(_) => {
+                fresh.given_up.store(true, Ordering::Relaxed);
+                None
+            }
+        }
+    }
+
+    /// Whose session this is, if this process knows.
+    #[must_use]
+    pub fn whose(&self, project: &ProjectId, session: &SessionId) -> Option<PayoutId> {
+        self.core.sessions.whose(project, session)
     }
 
     /// Applies these events in one transaction, at once.

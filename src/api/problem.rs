@@ -252,7 +252,7 @@ impl From<EngineError> for Problem {
     fn from(error: EngineError) -> Self {
         match error {
             EngineError::Store(error) => of_store(&error, Self::unavailable),
-            EngineError::Gone(_) => Self::unavailable(),
+            EngineError::Gone(_) | EngineError::NotKept => Self::unavailable(),
             EngineError::Busy => Self::new(
                 Code::TemporarilyUnavailable,
                 "Too many requests are waiting; this one was not begun.",

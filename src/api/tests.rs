@@ -10,7 +10,7 @@ use crate::{
         policy::{Approvals, Attempts, Mode, Policy, Polling, ResendStart, StopLine},
         rules::RuleSet,
     },
-    engine::{Core, Wake},
+    engine::{Core, Remembered, Sessions, Wake},
 };
 use axum::{
     Extension,
@@ -54,6 +54,8 @@ fn state() -> ApiState {
         mode: Mode::default(),
         wake: Wake::default(),
         hands: std::sync::OnceLock::default(),
+        sessions: Sessions::default(),
+        remembered: Remembered::default(),
     });
     let keys = Keys::start(pool.clone());
     ApiState { engine, pool, keys, projects: Arc::new(BTreeSet::from([ProjectId("shop".into())])) }

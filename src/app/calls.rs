@@ -17,7 +17,7 @@ use sqlx::PgPool;
 use std::{collections::BTreeMap, sync::Arc};
 
 /// What comes before a confirm fits into what its lease leaves beside the call, with time to write it down.
-const _: () = assert!(LOOK_WITHIN.as_millis() + AHEAD.as_millis() < LEASE_MARGIN.as_millis());
+const _: () = assert!(LOOK_WITHIN.as_millis() + 2 * AHEAD.as_millis() < LEASE_MARGIN.as_millis());
 
 pub(super) fn effects(
     config: &Config,

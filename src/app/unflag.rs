@@ -6,7 +6,7 @@ use crate::{
         event::{Command, Event},
         id::PayoutId,
     },
-    engine::{Applied, Cause, Core, Engine, Envelope, Wake},
+    engine::{Applied, Cause, Core, Engine, Envelope, Remembered, Sessions, Wake},
     store::{payouts, pool},
 };
 use anyhow::{Context, Result, bail};
@@ -54,5 +54,7 @@ pub(super) fn engine(config: &Config, pool: PgPool) -> Result<Engine> {
         mode: crate::domain::policy::Mode::Everything,
         wake: Wake::default(),
         hands: std::sync::OnceLock::default(),
+        sessions: Sessions::default(),
+        remembered: Remembered::default(),
     }))
 }

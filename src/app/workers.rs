@@ -27,6 +27,7 @@ const BACKLOG_EVERY: Duration = Duration::from_secs(5);
 /// How often the sweeper looks for due payouts: what a lost webhook should have told is asked for a poll
 /// interval later, and at most this much more. A look that finds nothing reads two indexes.
 const SWEEP_EVERY: Duration = Duration::from_millis(250);
+
 impl Parts {
     pub(super) fn inbox(&self, config: &Config, wake: &Arc<Notify>) -> Inbox {
         let settings = InboxSettings {

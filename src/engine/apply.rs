@@ -1,4 +1,4 @@
-//! One batch of events, one transaction.
+//! One batch of events, one transaction: at once if that can be, else with its payouts locked and looked at.
 
 use super::{Applied, Cause, Core, EngineError, Envelope, write::Writes};
 use crate::{
@@ -17,12 +17,15 @@ use crate::{
         causes::{self, Closed},
         payouts::{self, Stored},
         permits::{self, Recipient},
-        retry, rules,
+        retry, rules, steps,
         writer::{Transaction, Writer},
     },
 };
 use sqlx::PgConnection;
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Instant,
+};
 use time::OffsetDateTime;
 
 /// Whether a transaction holds the switches so that it may throw one.
@@ -34,7 +37,7 @@ enum MayStopTheLine {
 
 /// What was read under lock for the rules.
 #[derive(Debug, Default)]
-struct RuleFacts {
+pub(super) struct RuleFacts {
     switches: BTreeMap<String, bool>,
     permitted: BTreeMap<(ProjectId, String, Currency), i64>,
     /// What payouts that have a permit already add to these totals themselves.
@@ -45,12 +48,46 @@ struct RuleFacts {
     read: BTreeSet<Recipient>,
 }
 
+impl RuleFacts {
+    /// For rules that ask for nothing else.
+    pub(super) fn of_switches(switches: BTreeMap<String, bool>) -> Self {
+        Self { switches, ..Self::default() }
+    }
+}
+
 impl Core {
     pub(super) async fn apply(
         &self,
         writer: &Writer,
         batch: Vec<Envelope>,
     ) -> Vec<Result<Applied, EngineError>> {
+        let (mut answers, mut left) = (BTreeMap::new(), batch.into_iter().enumerate().collect::<Vec<_>>());
+        if let Some(known) = self.known(&left) {
+            let (chosen, others) = left.into_iter().partition(|(_, envelope)| known.has(envelope));
+            let (places, events): (Vec<usize>, Vec<Envelope>) = unzip(chosen);
+            match self.at_once(writer, &events, known).await {
+                Some(applied) => {
+                    answers.extend(places.into_iter().zip(applied.into_iter().map(Ok)));
+                    left = others;
+                }
+                None => {
+                    left = places.into_iter().zip(events).chain(others).collect();
+                    left.sort_unstable_by_key(|(place, _)| *place);
+                }
+            }
+        }
+        let (fresh, looked): (Vec<_>, Vec<_>) =
+            left.into_iter().partition(|(_, envelope)| matches!(envelope.cause, Cause::Fresh(_)));
+        answers.extend(fresh.into_iter().map(|(place, _)| (place, Err(EngineError::NotKept))));
+        if !looked.is_empty() {
+            let (places, events) = unzip(looked);
+            answers.extend(places.into_iter().zip(self.looking(writer, events).await));
+        }
+        answers.into_values().collect()
+    }
+
+    /// Applies these with their payouts locked and looked at.
+    async fn looking(&self, writer: &Writer, batch: Vec<Envelope>) -> Vec<Result<Applied, EngineError>> {
         match self.apply_together(writer, &batch).await {
             Ok(applied) => applied.into_iter().map(Ok).collect(),
             // One of them is poisoned: let the others through.
@@ -96,6 +133,7 @@ impl Core {
         batch: &[Envelope],
         may: MayStopTheLine,
     ) -> Result<Option<Vec<Applied>>, StoreError> {
+        let before = Instant::now();
         let mut ids: Vec<PayoutId> = batch.iter().map(|envelope| envelope.payout).collect();
         ids.sort_unstable();
         ids.dedup();
@@ -105,30 +143,55 @@ impl Core {
             locked.into_iter().map(|stored| (stored.payout.id, stored)).collect();
         let mut ours = close_causes(&mut tx, batch).await?;
         let now = ours.now;
+        self.remembered.told(now, Instant::now());
         let switches = std::mem::take(&mut ours.switches);
         let mut facts = self.rule_facts(&mut tx, batch, &locked, now, switches).await?;
         let mut writes = Writes::new(now, &self.policy, &self.rules.version);
-        let mut applied = Vec::with_capacity(batch.len());
-        for envelope in batch {
-            applied.push(match locked.get_mut(&envelope.payout) {
-                None => Applied::NoSuchPayout,
-                Some(stored) if foreign(envelope, stored) => Applied::NoSuchPayout,
-                Some(stored) if !take(&mut ours, envelope, stored) => Applied::Superseded,
-                Some(_) if overtaken(envelope, &writes) => Applied::Superseded,
-                Some(stored) => self.step(stored, envelope, &mut facts, now, &mut writes),
-            });
-        }
+        let applied = self.decide(batch, &mut locked, &mut ours, &mut facts, &mut writes);
         if may == MayStopTheLine::No && writes.has_alarms() {
             return Ok(None);
         }
-        writes.run(&mut tx, &locked, &self.stop_line, self.hands.get()).await?;
+        let by = writes.run(&mut tx, &locked, &self.stop_line, self.hands.get()).await?;
         pass_recording(batch);
         tx.commit().await?;
+        self.committed(batch, &locked, (by, before), &mut writes);
+        Ok(Some(applied))
+    }
+
+    /// Decides about all events, in order.
+    pub(super) fn decide(
+        &self,
+        batch: &[Envelope],
+        payouts: &mut BTreeMap<PayoutId, Stored>,
+        causes: &mut Closed,
+        facts: &mut RuleFacts,
+        writes: &mut Writes<'_>,
+    ) -> Vec<Applied> {
+        let now = causes.now;
+        let decided = batch.iter().map(|envelope| match payouts.get_mut(&envelope.payout) {
+            None => Applied::NoSuchPayout,
+            Some(stored) if foreign(envelope, stored) => Applied::NoSuchPayout,
+            Some(stored) if !take(causes, envelope, stored) => Applied::Superseded,
+            Some(_) if overtaken(envelope, writes) => Applied::Superseded,
+            Some(stored) => self.step(stored, envelope, facts, now, writes),
+        });
+        decided.collect()
+    }
+
+    /// What is known, begun and said once a batch is committed.
+    pub(super) fn committed(
+        &self,
+        batch: &[Envelope],
+        payouts: &BTreeMap<PayoutId, Stored>,
+        (by, before): (Option<steps::Writer>, Instant),
+        writes: &mut Writes<'_>,
+    ) {
+        self.sessions.learn(batch, payouts);
+        self.remembered.keep(writes.touched(payouts), by, before);
         writes.pass_committed();
         pass_recorded(batch);
         writes.handed.over();
-        self.announce(&writes);
-        Ok(Some(applied))
+        self.announce(writes);
     }
 
     /// Decides about one event and notes what is to be written.
@@ -219,7 +282,7 @@ impl Core {
 }
 
 /// The crash points of a transaction that is about to be committed, by what caused it.
-fn pass_recording(batch: &[Envelope]) {
+pub(super) fn pass_recording(batch: &[Envelope]) {
     for envelope in batch {
         match &envelope.event {
             Event::Command(_) => crash_point::pass("command.recording"),
@@ -237,6 +300,9 @@ fn pass_recording(batch: &[Envelope]) {
 /// The same once it is committed.
 fn pass_recorded(batch: &[Envelope]) {
     for envelope in batch {
+        if let Cause::Fresh(_) = envelope.cause {
+            crash_point::pass("webhook.committed");
+        }
         match &envelope.event {
             Event::Command(_) => crash_point::pass("command.recorded"),
             Event::Observed(Observation::Reported(_)) => crash_point::pass("inbox.recorded"),
@@ -248,6 +314,10 @@ fn pass_recorded(batch: &[Envelope]) {
             }
         }
     }
+}
+
+fn unzip(placed: Vec<(usize, Envelope)>) -> (Vec<usize>, Vec<Envelope>) {
+    placed.into_iter().unzip()
 }
 
 fn recipient(stored: &Stored) -> Recipient {
@@ -266,7 +336,9 @@ fn foreign(envelope: &Envelope, stored: &Stored) -> bool {
                 | Command::ClearFlag { .. },
             ),
         ) => *project != stored.payout.project,
-        (Cause::Command(_) | Cause::Effect(_) | Cause::Inbox(_) | Cause::Due(_), _) => false,
+        (Cause::Command(_) | Cause::Effect(_) | Cause::Inbox(_) | Cause::Fresh(_) | Cause::Due(_), _) => {
+            false
+        }
     }
 }
 
@@ -286,6 +358,7 @@ fn take(closed: &mut Closed, envelope: &Envelope, stored: &Stored) -> bool {
         Cause::Command(_) => true,
         Cause::Effect(claim) => closed.effects.remove(claim),
         Cause::Inbox(claim) => closed.inbox.remove(claim),
+        Cause::Fresh(new) => closed.fresh.remove(&new.webhook.key()),
         Cause::Due(seen) => stored.next_check_at == Some(*seen),
     }
 }
@@ -296,7 +369,7 @@ async fn close_causes(tx: &mut PgConnection, batch: &[Envelope]) -> Result<Close
         match &envelope.cause {
             Cause::Effect(claim) => effects.push(*claim),
             Cause::Inbox(claim) => inbox.push(*claim),
-            Cause::Command(_) | Cause::Due(_) => {}
+            Cause::Fresh(_) | Cause::Command(_) | Cause::Due(_) => {}
         }
     }
     causes::close(tx, &effects, &inbox).await

@@ -4,16 +4,18 @@
 use super::{Core, EngineError, hands::Handed};
 use crate::{
     crash_point,
-    domain::{effect::EffectKind, id::PayoutId},
+    domain::id::PayoutId,
     store::{
-        StoreError, history,
-        payouts::{self, KeyHolder, NewPayout, Stored},
+        StoreError,
+        payouts::{self, Inserted, KeyHolder, NewPayout, Stored},
         retry,
-        steps::{self, Steps},
         writer::Writer,
     },
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Instant,
+};
 
 /// What became of an order.
 #[derive(Clone, Debug)]
@@ -62,54 +64,42 @@ impl Core {
         writer: &Writer,
         batch: &[NewPayout],
     ) -> Result<Vec<Created>, StoreError> {
-        retry::transient(|| self.store(writer, batch)).await
+        retry::repeatable(|| self.store(writer, batch)).await
     }
 
     async fn store(&self, writer: &Writer, batch: &[NewPayout]) -> Result<Vec<Created>, StoreError> {
-        let mut tx = writer.begin().await?;
+        let mut db = writer.hold().await?;
+        let before = Instant::now();
         crash_point::pass("intake.begun");
-        let inserted = payouts::insert(&mut tx, batch, self.policy.polling.steady).await?;
         let mut handed = Handed::default();
-        let calls = inserted.iter().map(|stored| (stored, EffectKind::CreateSession));
-        let wanted = handed.calls(self.hands.get(), calls);
-        let history: Vec<_> = inserted.iter().map(entry).collect();
-        let steps = Steps { history: &history, wanted: &wanted, ..Steps::default() };
-        handed.claimed(steps::write(&mut tx, &steps).await?);
-        crash_point::pass("intake.inserted");
+        let leases = handed.first_calls(self.hands.get(), batch);
+        let stored = payouts::insert(&mut db, batch, &leases, self.policy.polling.steady).await?;
+        let came = Instant::now();
+        let Inserted { stored: inserted, claimed, by } = stored;
+        crash_point::pass("intake.committed");
+        if let Some(one) = inserted.first() {
+            self.remembered.told(one.created_at, came);
+        }
+        self.remembered.keep(inserted.iter(), by, before);
+        handed.claimed(claimed);
+        handed.over();
+        if handed.left_calls && !inserted.is_empty() {
+            self.wake.effects.notify_one();
+        }
         let new: BTreeSet<PayoutId> = inserted.iter().map(|stored| stored.payout.id).collect();
         let refused: Vec<&NewPayout> = batch.iter().filter(|order| !new.contains(&order.id)).collect();
         let (holders, held) = if refused.is_empty() {
             (vec![], vec![])
         } else {
-            let holders = payouts::key_holders(&mut tx, &refused).await?;
+            let holders = payouts::key_holders(&mut db, &refused).await?;
             let held: Vec<PayoutId> = holders.iter().map(|holder| holder.id).collect();
-            (holders, payouts::read(&mut tx, &held).await?)
+            (holders, payouts::read(&mut db, &held).await?)
         };
-        tx.commit().await?;
-        crash_point::pass("intake.committed");
-        handed.over();
-        if handed.left_calls {
-            self.wake.effects.notify_one();
-        }
+        db.done();
         metrics::counter!("payoutd_payouts_created_total")
             .increment(new.len().try_into().unwrap_or(u64::MAX));
         let stored = held.into_iter().chain(inserted).map(|stored| (stored.payout.id, stored)).collect();
         batch.iter().map(|order| outcome(order, &new, &holders, &stored)).collect()
-    }
-}
-
-fn entry(new: &Stored) -> history::Entry {
-    history::Entry {
-        payout: new.payout.id,
-        seq: 1,
-        at: new.created_at,
-        event: "created".to_owned(),
-        decision: "move",
-        reason: "created",
-        from_state: None,
-        to_state: "accepted",
-        actor: Some(new.payout.order.created_by.clone()),
-        detail: None,
     }
 }
 

@@ -12,7 +12,7 @@ use crate::{
     store::{
         effects::{self, NewEffect},
         notifications::{self, NewNotification},
-        payouts::Stored,
+        payouts::{NewPayout, Stored},
     },
 };
 use std::{
@@ -21,15 +21,13 @@ use std::{
     time::Duration,
 };
 
-/// A worker's place, taken: what is put into it begins. Dropped, it is free again.
+/// A worker's place, taken: what is put into it begins as soon as it may. Dropped, it is free again.
 pub type Place<T> = Box<dyn FnOnce(T) + Send>;
 
 /// Whoever calls Pike in this process.
 pub trait Callers: Send + Sync {
-    /// How long a claim lasts.
-    fn lease(&self) -> Duration;
-    /// A place for a call that can begin at once.
-    fn place(&self, project: &ProjectId, kind: EffectKind) -> Option<Place<effects::Claimed>>;
+    /// A place for a call that can begin at once, or within moments, with how long its claim is to last.
+    fn place(&self, project: &ProjectId, kind: EffectKind) -> Option<(Duration, Place<effects::Claimed>)>;
 }
 
 /// Whoever delivers notifications in this process.
@@ -72,24 +70,34 @@ impl Handed {
         new: impl Iterator<Item = (&'a Stored, EffectKind)>,
     ) -> Vec<NewEffect<'a>> {
         let callers = hands.and_then(|hands| hands.callers.upgrade());
-        let mut effects = vec![];
-        for (stored, kind) in new {
-            let place = |callers: &Arc<dyn Callers>| {
-                Some((callers.lease(), callers.place(&stored.payout.project, kind)?))
-            };
-            let lease = match callers.as_ref().and_then(place) {
-                Some((lease, place)) => {
-                    self.places.insert((stored.payout.id, kind), place);
-                    Some(lease)
-                }
-                None => {
-                    self.left_calls = true;
-                    None
-                }
-            };
-            effects.push(NewEffect { stored, kind, lease });
-        }
-        effects
+        new.map(|(stored, kind)| {
+            let lease = self.call(callers.as_ref(), stored.payout.id, &stored.payout.project, kind);
+            NewEffect { stored, kind, lease }
+        })
+        .collect()
+    }
+
+    /// The same for the first calls of these orders: how long each claim is to last.
+    pub(super) fn first_calls(&mut self, hands: Option<&Hands>, new: &[NewPayout]) -> Vec<Option<Duration>> {
+        let callers = hands.and_then(|hands| hands.callers.upgrade());
+        let call =
+            |new: &NewPayout| self.call(callers.as_ref(), new.id, &new.project, EffectKind::CreateSession);
+        new.iter().map(call).collect()
+    }
+
+    fn call(
+        &mut self,
+        callers: Option<&Arc<dyn Callers>>,
+        payout: PayoutId,
+        project: &ProjectId,
+        kind: EffectKind,
+    ) -> Option<Duration> {
+        let Some((lease, place)) = callers.and_then(|callers| callers.place(project, kind)) else {
+            self.left_calls = true;
+            return None;
+        };
+        self.places.insert((payout, kind), place);
+        Some(lease)
     }
 
     /// Takes places for these messages, as far as there are any.

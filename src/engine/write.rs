@@ -28,7 +28,7 @@ use crate::{
         payouts::{Stored, state_name},
         permits::{self, NewPermit},
         rules::NewDecision,
-        steps::{self, Steps},
+        steps::{self, Stands, Steps, Writer},
     },
 };
 use sqlx::PgConnection;
@@ -276,9 +276,9 @@ impl<'a> Writes<'a> {
         locked: &BTreeMap<PayoutId, Stored>,
         stop_line: &StopLine,
         hands: Option<&Hands>,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Option<Writer>, StoreError> {
         if self.touched.is_empty() {
-            return Ok(());
+            return Ok(None);
         }
         anomalies::insert(tx, &self.anomalies).await?;
         self.stopped = line::stop(tx, &self.anomalies, stop_line, self.now).await?;
@@ -290,11 +290,47 @@ impl<'a> Writes<'a> {
                 entry.detail = Some(format!("{before}; confirms of the project were switched off"));
             }
         }
-        let wanted = self.effects.iter().filter_map(|(id, kind)| Some((locked.get(id)?, *kind)));
+        let by = self.steps(tx, locked, None, hands).await?;
+        permits::renew(tx, &self.renewed).await?;
+        attempts::end(tx, &self.ended).await?;
+        attempts::learn(tx, &self.learnt).await?;
+        permits::release(tx, &self.released).await?;
+        Ok(by)
+    }
+
+    /// Whether one statement writes everything, and there is something to write.
+    pub(super) fn are_one_statement(&self) -> bool {
+        !self.touched.is_empty()
+            && self.anomalies.is_empty()
+            && self.renewed.is_empty()
+            && self.ended.is_empty()
+            && self.learnt.is_empty()
+            && self.released.is_empty()
+    }
+
+    /// Writes everything in that one statement, if what was decided upon still stands.
+    pub(super) async fn run_at_once(
+        &mut self,
+        db: &mut PgConnection,
+        payouts: &BTreeMap<PayoutId, Stored>,
+        stands: &Stands,
+        hands: Option<&Hands>,
+    ) -> Result<Option<Writer>, StoreError> {
+        self.steps(db, payouts, Some(stands), hands).await
+    }
+
+    async fn steps(
+        &mut self,
+        db: &mut PgConnection,
+        payouts: &BTreeMap<PayoutId, Stored>,
+        stands: Option<&Stands>,
+        hands: Option<&Hands>,
+    ) -> Result<Option<Writer>, StoreError> {
+        let wanted = self.effects.iter().filter_map(|(id, kind)| Some((payouts.get(id)?, *kind)));
         let wanted = self.handed.calls(hands, wanted);
         self.handed.messages(hands, &mut self.notifications);
         let steps = Steps {
-            moved: self.touched.iter().filter_map(|id| locked.get(id)).collect(),
+            moved: self.touched.iter().filter_map(|id| payouts.get(id)).collect(),
             history: &self.history,
             permits: &self.permits,
             decisions: &self.decisions,
@@ -302,14 +338,20 @@ impl<'a> Writes<'a> {
             voided: &self.voids,
             wanted: &wanted,
         };
-        self.handed.claimed(steps::write(tx, &steps).await?);
+        let written = steps::write(db, &steps, stands).await?;
+        self.handed.claimed(written.claimed);
         if !self.permits.is_empty() {
             crash_point::pass("permit.written");
         }
-        permits::renew(tx, &self.renewed).await?;
-        attempts::end(tx, &self.ended).await?;
-        attempts::learn(tx, &self.learnt).await?;
-        permits::release(tx, &self.released).await
+        Ok(written.by)
+    }
+
+    /// Those of the payouts that are written.
+    pub(super) fn touched<'b>(
+        &self,
+        payouts: &'b BTreeMap<PayoutId, Stored>,
+    ) -> impl Iterator<Item = &'b Stored> {
+        self.touched.iter().filter_map(|id| payouts.get(id))
     }
 
     /// Whether something is raised for which the line may have to be stopped.

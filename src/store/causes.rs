@@ -1,7 +1,11 @@
 //! What events came from, closed together in one statement: calls that were answered, webhooks that were
 //! read. With it comes what decisions need beside the payouts: the instant, and the switches of confirms.
 
-use super::{StoreError, effects::EffectClaim, inbox::InboxClaim};
+use super::{
+    StoreError,
+    effects::EffectClaim,
+    inbox::{InboxClaim, WebhookKey},
+};
 use sqlx::PgConnection;
 use std::collections::{BTreeMap, BTreeSet};
 use time::OffsetDateTime;
@@ -11,6 +15,8 @@ use time::OffsetDateTime;
 pub struct Closed {
     pub effects: BTreeSet<EffectClaim>,
     pub inbox: BTreeSet<InboxClaim>,
+    /// Webhooks that are kept in the same statement, by whoever decides without looking.
+    pub fresh: BTreeSet<WebhookKey>,
     /// Whether confirms are on, per scope that has a row. They stay so only in a transaction that holds the
     /// switches ([`super::writer::Writer::begin_holding_switches`]).
     pub switches: BTreeMap<String, bool>,
@@ -19,23 +25,70 @@ pub struct Closed {
     pub now: OffsetDateTime,
 }
 
-/// What a row tells of.
+impl Closed {
+    /// Nothing yet.
+    #[must_use]
+    pub fn none(now: OffsetDateTime) -> Self {
+        let (effects, inbox, fresh) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+        Self { effects, inbox, fresh, switches: BTreeMap::new(), now }
+    }
+}
+
+/// What a row of the statements below tells of.
 const EFFECT: i32 = 1;
 const WEBHOOK: i32 = 2;
 const SWITCH: i32 = 3;
 
-const CLOSE: &str = "
-    WITH called AS (
-        DELETE FROM effects e USING unnest($1::bigint[], $2::integer[]) AS n(id, fence)
-        WHERE e.id = n.id AND e.fence = n.fence RETURNING e.id, e.fence),
-    read AS (
+/// The calls and webhooks of these parameters, and the rows that tell which were closed.
+macro_rules! called {
+    ($ids:literal, $fences:literal) => {
+        concat!(
+            "called AS (
+        DELETE FROM effects e USING unnest($",
+            $ids,
+            "::bigint[], $",
+            $fences,
+            "::integer[]) AS n(id, fence)
+        WHERE e.id = n.id AND e.fence = n.fence RETURNING 1, e.id, e.fence, '', false, NULL::timestamptz)"
+        )
+    };
+}
+macro_rules! read {
+    ($ids:literal, $fences:literal) => {
+        concat!(
+            "read AS (
         UPDATE inbox i SET done_at = now(), outcome = 'applied', lease_until = NULL
-        FROM unnest($3::bigint[], $4::integer[]) AS n(id, fence)
-        WHERE i.id = n.id AND i.fence = n.fence AND i.done_at IS NULL RETURNING i.id, i.fence)
-    SELECT $5, id, fence, '', false, NULL::timestamptz FROM called
-    UNION ALL SELECT $6, id, fence, '', false, NULL FROM read
-    UNION ALL SELECT $7, 0, 0, scope, confirms, NULL FROM switches
-    UNION ALL SELECT 0, 0, 0, '', false, clock_timestamp()";
+        FROM unnest($",
+            $ids,
+            "::bigint[], $",
+            $fences,
+            "::integer[]) AS n(id, fence)
+        WHERE i.id = n.id AND i.fence = n.fence AND i.done_at IS NULL
+        RETURNING 2, i.id, i.fence, '', false, NULL::timestamptz)"
+        )
+    };
+}
+macro_rules! world {
+    () => {
+        "SELECT 3, 0::bigint, 0, scope, confirms, NULL::timestamptz FROM switches
+         UNION ALL SELECT 0, 0, 0, '', false, clock_timestamp()"
+    };
+}
+
+// A part without rows would still be planned, opened and checked each time.
+const NEITHER: &str = world!();
+const CALLS: &str = concat!("WITH ", called!(1, 2), " SELECT * FROM called UNION ALL ", world!());
+const WEBHOOKS: &str = concat!("WITH ", read!(1, 2), " SELECT * FROM read UNION ALL ", world!());
+const BOTH: &str = concat!(
+    "WITH ",
+    called!(1, 2),
+    ", ",
+    read!(3, 4),
+    " SELECT * FROM called UNION ALL SELECT * FROM read UNION ALL ",
+    world!()
+);
+
+type Row = (i32, i64, i32, String, bool, Option<OffsetDateTime>);
 
 /// Closes these, each once, under locked payouts.
 ///
@@ -46,28 +99,33 @@ pub async fn close(
     effects: &[EffectClaim],
     inbox: &[InboxClaim],
 ) -> Result<Closed, StoreError> {
-    let rows: Vec<(i32, i64, i32, String, bool, Option<OffsetDateTime>)> = sqlx::query_as(CLOSE)
-        .bind(effects.iter().map(|claim| claim.id).collect::<Vec<_>>())
-        .bind(effects.iter().map(|claim| claim.fence).collect::<Vec<_>>())
-        .bind(inbox.iter().map(|claim| claim.id).collect::<Vec<_>>())
-        .bind(inbox.iter().map(|claim| claim.fence).collect::<Vec<_>>())
-        .bind(EFFECT)
-        .bind(WEBHOOK)
-        .bind(SWITCH)
-        .fetch_all(tx)
-        .await?;
-    let mut closed = Closed {
-        effects: BTreeSet::new(),
-        inbox: BTreeSet::new(),
-        switches: BTreeMap::new(),
-        now: OffsetDateTime::UNIX_EPOCH,
+    let statement = match (effects, inbox) {
+        ([], []) => NEITHER,
+        (_, []) => CALLS,
+        ([], _) => WEBHOOKS,
+        (_, _) => BOTH,
     };
-    for (what, id, fence, scope, confirms, now) in rows {
+    let mut close = sqlx::query_as::<_, Row>(statement);
+    if !effects.is_empty() {
+        close = close
+            .bind(effects.iter().map(|claim| claim.id).collect::<Vec<_>>())
+            .bind(effects.iter().map(|claim| claim.fence).collect::<Vec<_>>());
+    }
+    if !inbox.is_empty() {
+        close = close
+            .bind(inbox.iter().map(|claim| claim.id).collect::<Vec<_>>())
+            .bind(inbox.iter().map(|claim| claim.fence).collect::<Vec<_>>());
+    }
+    let rows = close.fetch_all(tx).await?;
+    let now = rows.iter().find_map(|(.., now)| *now).ok_or(sqlx::Error::RowNotFound)?;
+    let mut closed = Closed::none(now);
+    for (what, id, fence, scope, confirms, _) in rows {
         match what {
             EFFECT => drop(closed.effects.insert(EffectClaim { id, fence })),
             WEBHOOK => drop(closed.inbox.insert(InboxClaim { id, fence })),
             SWITCH => drop(closed.switches.insert(scope, confirms)),
-            _ => closed.now = now.unwrap_or(closed.now),
+            // The instant.
+            _ => {}
         }
     }
     Ok(closed)

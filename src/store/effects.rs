@@ -45,6 +45,11 @@ pub struct Claimed {
 }
 
 impl Claimed {
+    /// A payout's first call.
+    pub(super) fn first(stored: &Stored, claim: EffectClaim, secret: String) -> Self {
+        Self::new(stored, EffectKind::CreateSession, claim, Some(secret))
+    }
+
     /// An effect as whoever adds it has claimed it.
     pub(super) fn new(stored: &Stored, kind: EffectKind, claim: EffectClaim, secret: Option<String>) -> Self {
         let (payout, order) = (&stored.payout, &stored.payout.order);
@@ -205,9 +210,40 @@ struct ClaimRow {
     customer_reference: String,
 }
 
-/// Claims up to `limit` runnable effects of these lanes for `lease`, reads last: they can wait. Effects whose
-/// lease ran out are runnable again and come back as interrupted. A confirm whose switch is off stays where
-/// it is. A row that cannot be read is left to its lease and does not keep the others from being claimed.
+/// So long nobody is overtaken.
+pub const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What may be claimed in lane `l`.
+macro_rules! runnable {
+    ($what:literal, $since:literal, $order:literal) => {
+        concat!(
+            "SELECT ",
+            $what,
+            " FROM effects e
+                WHERE e.project_id = l.project_id AND (e.kind = 'read_status') = l.reads
+                  AND e.run_at <= now()",
+            $since,
+            " AND (e.lease_until IS NULL OR e.lease_until < now())
+                  AND (NOT l.harmless OR e.kind = 'create_session')
+                  AND NOT (e.kind = 'confirm' AND EXISTS (
+                    SELECT FROM switches s WHERE NOT s.confirms AND s.scope IN ('*', e.project_id)))
+                ",
+            $order
+        )
+    };
+}
+macro_rules! picked {
+    ($order:literal) => {
+        runnable!("e.id, e.lease_until IS NOT NULL AS interrupted, e.kind, e.run_at", "", $order)
+    };
+}
+
+/// Claims up to `limit` runnable effects of these lanes for `lease`, oldest first, reads last: they can
+/// wait. If calls have waited for longer than [`PATIENCE`], three of four are the newest ones instead: what
+/// is on its way goes on, and who comes behind a backlog need not wait for all of it. One of four, because
+/// each of the oldest is followed by two calls that are new. Effects whose lease ran out are runnable again
+/// and come back as interrupted. A confirm whose switch is off stays where it is. A row that cannot be read
+/// is left to its lease and does not keep the others from being claimed.
 ///
 /// # Errors
 /// Database errors only.
@@ -221,19 +257,20 @@ pub async fn claim(
     let reads: Vec<bool> = lanes.iter().map(|lane| lane.which == Which::Reads).collect();
     let harmless: Vec<bool> = lanes.iter().map(|lane| lane.which == Which::HarmlessCalls).collect();
     let most: Vec<i64> = lanes.iter().map(|lane| i64::try_from(lane.most).unwrap_or(limit)).collect();
-    let rows: Vec<ClaimRow> = sqlx::query_as(
+    let rows: Vec<ClaimRow> = sqlx::query_as(concat!(
         "WITH lanes AS (
-            SELECT * FROM unnest($3::text[], $4::boolean[], $5::boolean[], $6::bigint[])
+            SELECT l.*, CASE WHEN NOT l.reads AND EXISTS (",
+        runnable!("", " - make_interval(secs => $7)", ""),
+        ") THEN least(l.most, $1) * 3 / 4 ELSE 0 END AS newest
+            FROM unnest($3::text[], $4::boolean[], $5::boolean[], $6::bigint[])
                 AS l(project_id, reads, harmless, most)),
          picked AS (
             SELECT c.id, c.interrupted FROM lanes l CROSS JOIN LATERAL (
-                SELECT e.id, e.lease_until IS NOT NULL AS interrupted, e.kind, e.run_at FROM effects e
-                WHERE e.project_id = l.project_id AND (e.kind = 'read_status') = l.reads
-                  AND e.run_at <= now() AND (e.lease_until IS NULL OR e.lease_until < now())
-                  AND (NOT l.harmless OR e.kind = 'create_session')
-                  AND NOT (e.kind = 'confirm' AND EXISTS (
-                    SELECT FROM switches s WHERE NOT s.confirms AND s.scope IN ('*', e.project_id)))
-                ORDER BY e.run_at LIMIT least(l.most, $1) FOR UPDATE OF e SKIP LOCKED) c
+                SELECT * FROM (",
+        picked!("ORDER BY e.run_at LIMIT least(l.most, $1) - l.newest FOR UPDATE OF e SKIP LOCKED"),
+        ") AS oldest UNION SELECT * FROM (",
+        picked!("ORDER BY e.run_at DESC LIMIT l.newest FOR UPDATE OF e SKIP LOCKED"),
+        ") AS newest) c
             ORDER BY c.kind = 'read_status', c.run_at LIMIT $1)
          UPDATE effects e SET fence = e.fence + 1, lease_until = now() + make_interval(secs => $2)
          FROM picked, payouts p
@@ -241,14 +278,15 @@ pub async fn claim(
          RETURNING e.id, e.fence, e.kind, picked.interrupted, e.not_sent,
             extract(epoch FROM now() - e.run_at)::float8 AS lag_seconds,
             e.payout_id, p.project_id, p.session_id, p.attempt, p.amount_minor, p.currency,
-            p.destination_kind, p.destination_secret, p.recipient_name, p.customer_reference",
-    )
+            p.destination_kind, p.destination_secret, p.recipient_name, p.customer_reference"
+    ))
     .bind(limit)
     .bind(lease.as_secs_f64())
     .bind(projects)
     .bind(reads)
     .bind(harmless)
     .bind(most)
+    .bind(PATIENCE.as_secs_f64())
     .fetch_all(tx)
     .await?;
     let claimed = rows.into_iter().filter_map(|row| {

@@ -13,7 +13,20 @@ pub enum StoreError {
     ImpossibleRow { table: &'static str, column: &'static str, id: String },
 }
 
+/// What `steps_stale()` raises (migration 24).
+const STALE: &str = "PO001";
+
 impl StoreError {
+    /// Whether steps that were decided without looking were refused, because something was not as it had
+    /// been. Nothing was written; whoever looks first can go on.
+    #[must_use]
+    pub fn is_stale(&self) -> bool {
+        match self {
+            Self::Database(sqlx::Error::Database(error)) => error.code().as_deref() == Some(STALE),
+            Self::Database(_) | Self::Silent(_) | Self::ImpossibleRow { .. } => false,
+        }
+    }
+
     /// Whether the whole transaction may simply be run again: serialisation failure, deadlock, lock time-out.
     #[must_use]
     pub fn is_transient(&self) -> bool {

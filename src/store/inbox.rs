@@ -16,6 +16,17 @@ pub struct Incoming {
     pub body_hash: [u8; 32],
 }
 
+impl Incoming {
+    /// What it is known by, for ever.
+    #[must_use]
+    pub fn key(&self) -> WebhookKey {
+        (self.project.clone(), self.body_hash)
+    }
+}
+
+/// The same bytes for the same project are the same webhook.
+pub type WebhookKey = (ProjectId, [u8; 32]);
+
 /// The right to record what became of a webhook.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct InboxClaim {
@@ -38,7 +49,7 @@ pub struct Claimed {
 /// each that was new under which claim; with a `lease` it is claimed at once for whoever keeps it.
 ///
 /// # Errors
-/// Database errors: nothing was kept and nothing may be acknowledged.
+/// Database errors: nothing may be acknowledged. If the connection was lost, it may have been kept.
 pub async fn insert(
     tx: &mut PgConnection,
     incoming: &[Incoming],

@@ -21,6 +21,7 @@ pub mod pool;
 pub mod reports;
 pub mod retry;
 pub mod rules;
+pub mod standing;
 pub mod stats;
 pub mod steps;
 pub mod told;

@@ -96,7 +96,7 @@ pub struct Settled {
     pub delivery: Delivery,
 }
 
-/// Records deliveries whose claims are still good.
+/// Records deliveries whose claims are still good, each once.
 ///
 /// # Errors
 /// Database errors only.
@@ -118,7 +118,7 @@ pub async fn settle(tx: &mut PgConnection, settled: &[Settled]) -> Result<(), St
             due_at = now() + make_interval(secs => s.retry_after)
          FROM unnest($1::uuid[], $2::integer[], $3::boolean[], $4::float8[], $5::text[])
             AS s(id, fence, delivered, retry_after, error)
-         WHERE n.id = s.id AND n.fence = s.fence AND n.delivered_at IS NULL",
+         WHERE n.id = s.id AND n.fence = s.fence AND n.lease_until IS NOT NULL",
     )
     .bind(settled.iter().map(|settled| settled.id).collect::<Vec<_>>())
     .bind(settled.iter().map(|settled| settled.fence).collect::<Vec<_>>())

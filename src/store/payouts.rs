@@ -10,7 +10,8 @@ use crate::domain::{
     payout::{Order, Payout},
     state::Status,
 };
-use rows::{PayoutRow, columns};
+pub use inserted::Inserted;
+pub(super) use rows::{PayoutRow, columns};
 use sqlx::PgConnection;
 pub use state_columns::name as state_name;
 use std::collections::BTreeMap;
@@ -69,18 +70,20 @@ pub struct KeyHolder {
     pub request_fingerprint: Vec<u8>,
 }
 
-/// Stores the payouts whose idempotency key and reference are both free, and returns these. They are to be
-/// looked at after `first_look`. One statement under unique indexes: there is no moment between looking and
-/// inserting.
+/// Stores the payouts whose idempotency key and reference are both free, each with the beginning of its
+/// history and the call that creates its session, which is claimed if it has a lease; they are to be looked
+/// at after `first_look`. One statement under unique indexes: there is no moment between looking and
+/// inserting, and no transaction is needed around it.
 ///
 /// # Errors
-/// Database errors only.
+/// Database errors only. If the connection was lost, they may have been stored.
 pub async fn insert(
-    tx: &mut PgConnection,
+    db: &mut PgConnection,
     new: &[NewPayout],
+    leases: &[Option<std::time::Duration>],
     first_look: Duration,
-) -> Result<Vec<Stored>, StoreError> {
-    inserted::insert(tx, new, first_look).await
+) -> Result<Inserted, StoreError> {
+    inserted::insert(db, new, leases, first_look).await
 }
 
 /// Who holds these idempotency keys or references.

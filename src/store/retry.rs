@@ -48,6 +48,22 @@ where
     }
 }
 
+/// As [`transient`], for work that may be run twice: once more, too, if the connection turned out to be lost,
+/// when it may have been committed already.
+///
+/// # Errors
+/// The last run's error.
+pub async fn repeatable<T, F, Fut>(mut work: F) -> Result<T, StoreError>
+where
+    F: FnMut() -> Fut,
+    Fut: Future<Output = Result<T, StoreError>>,
+{
+    match transient(&mut work).await {
+        Err(error) if error.is_of_the_connection() => transient(work).await,
+        other => other,
+    }
+}
+
 /// Runs `transaction`, [`bounded`], again if it met a deadlock, a serialisation failure or a lock time-out.
 ///
 /// # Errors

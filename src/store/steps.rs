@@ -1,20 +1,26 @@
-//! What the steps of many payouts write: one statement for all of it, however many there are, one array for
-//! each column. Each statement more would cost a round trip, and a batch as one JSON text several times as
-//! much to read. The payouts must be locked.
+//! What the steps of many payouts write: one statement for all of it, however many there are, made of a
+//! part for each table that gets rows, one array for each column. Each statement more would cost a round
+//! trip, and a batch as one JSON text several times as much to read. The payouts are locked, or known to be
+//! as they were.
+
+mod text;
 
 use super::{
     StoreError,
     effects::{Claimed, EffectClaim, NewEffect},
     encoding::Code,
     history::Entry,
+    inbox::{InboxClaim, Incoming},
     notifications::NewNotification,
     payouts::{Stored, state_columns},
     permits::NewPermit,
     rules::{self, NewDecision},
 };
 use crate::domain::{effect::EffectKind, id::PayoutId, payout::Payout};
-use sqlx::{Arguments, Encode, PgConnection, Postgres, Type, error::BoxDynError, postgres::PgArguments};
-use std::collections::BTreeMap;
+use sqlx::{
+    Arguments, AssertSqlSafe, Encode, PgConnection, Postgres, Type, error::BoxDynError, postgres::PgArguments,
+};
+use std::{collections::BTreeMap, sync::Arc};
 use uuid::Uuid;
 
 /// Everything that one transaction writes, but for what is rare.
@@ -34,94 +40,98 @@ pub struct Steps<'a> {
     pub wanted: &'a [NewEffect<'a>],
 }
 
-const WRITE: &str = "
-    WITH moved AS (
-        UPDATE payouts p SET version = n.version, attempt = n.attempt, state = n.state,
-            status = n.status, since = n.since, updated_at = n.updated_at,
-            next_check_at = n.next_check_at, session_id = n.session_id, retry_at = n.retry_at,
-            hold_until = n.hold_until, hold_cause = n.hold_cause, cancel_cause = n.cancel_cause,
-            failure_code = n.failure_code, permit_kind = n.permit_kind, permit_hash = n.permit_hash,
-            anomaly = n.anomaly, raised = string_to_array(n.raised, ','),
-            provider_payout_id = n.provider_payout_id, card_brand = n.card_brand,
-            card_last4 = n.card_last4, card_bin = n.card_bin, card_id = n.card_id,
-            card_country = n.card_country, rrn = n.rrn, auth_code = n.auth_code,
-            fee_minor = n.fee_minor, fee_currency = n.fee_currency, error_code = n.error_code,
-            error_description = n.error_description,
-            destination_secret = CASE WHEN n.final THEN NULL ELSE p.destination_secret END
-        FROM unnest($1::uuid[], $2::bigint[], $3::integer[], $4::text[], $5::text[], $6::timestamptz[],
-            $7::timestamptz[], $8::timestamptz[], $9::text[], $10::timestamptz[], $11::timestamptz[],
-            $12::text[], $13::text[], $14::text[], $15::text[], $16::bytea[], $17::text[], $18::text[],
-            $19::text[], $20::text[], $21::text[], $22::text[], $23::text[], $24::text[], $25::text[],
-            $26::text[], $27::bigint[], $28::text[], $29::text[], $30::text[], $31::boolean[])
-            AS n(id, version, attempt, state, status, since, updated_at, next_check_at, session_id,
-            retry_at, hold_until, hold_cause, cancel_cause, failure_code, permit_kind, permit_hash,
-            anomaly, raised, provider_payout_id, card_brand, card_last4, card_bin, card_id,
-            card_country, rrn, auth_code, fee_minor, fee_currency, error_code, error_description, final)
-        WHERE p.id = n.id),
-    told AS (
-        INSERT INTO history
-            (payout_id, seq, at, event, decision, reason, from_state, to_state, actor, detail)
-        SELECT * FROM unnest($32::uuid[], $33::bigint[], $34::timestamptz[], $35::text[], $36::text[],
-            $37::text[], $38::text[], $39::text[], $40::text[], $41::text[])),
-    permitted AS (
-        INSERT INTO permits (payout_id, kind, bound_to, rule_set, decided_at, project_id,
-            customer_reference, currency, amount_minor)
-        SELECT * FROM unnest($42::uuid[], $43::text[], $44::bytea[], $45::text[], $46::timestamptz[],
-            $47::text[], $48::text[], $49::text[], $50::bigint[])),
-    judged AS (
-        INSERT INTO decisions (payout_id, seq, at, rule_set, outcome, hits, inputs)
-        SELECT * FROM unnest($51::uuid[], $52::bigint[], $53::timestamptz[], $54::text[], $55::text[],
-            $56::text[], $57::text[])),
-    noted AS (
-        INSERT INTO notifications
-            (id, project_id, payout_id, seq, kind, payload, created_at, due_at, fence, lease_until)
-        SELECT id, project_id, payout_id, seq, kind, payload, at, now(), (lease IS NOT NULL)::integer,
-            clock_timestamp() + make_interval(secs => lease)
-        FROM unnest($58::uuid[], $59::text[], $60::uuid[], $61::bigint[], $62::text[], $63::text[],
-            $64::timestamptz[], $65::float8[])
-            AS n(id, project_id, payout_id, seq, kind, payload, at, lease)),
-    voided AS (
-        DELETE FROM effects e USING unnest($66::uuid[], $67::text[]) AS n(payout_id, kind)
-        WHERE e.payout_id = n.payout_id AND e.kind = n.kind RETURNING e.id),
-    wanted AS (
-        INSERT INTO effects (payout_id, kind, permit_kind, project_id, bound_to, fence, lease_until)
-        SELECT n.payout_id, n.kind, n.permit_kind, n.project_id, n.bound_to, (n.lease IS NOT NULL)::integer,
-            clock_timestamp() + make_interval(secs => n.lease)
-        FROM unnest($68::uuid[], $69::text[], $70::text[], $71::text[], $72::bytea[], $73::float8[])
-            AS n(payout_id, kind, permit_kind, project_id, bound_to, lease)
-        -- Reads all of them first: what is voided and wanted again is in nobody's way.
-        WHERE (SELECT count(*) FROM voided) >= 0
-        ON CONFLICT (payout_id, kind) DO NOTHING RETURNING id, fence, payout_id, kind)
-    SELECT w.id, w.fence, w.payout_id, w.kind, p.destination_secret
-    FROM wanted w JOIN payouts p ON p.id = w.payout_id WHERE w.fence > 0";
+/// What steps stand on that were decided without looking: each payout's row as this process wrote it, and
+/// what the events came from. Steps with this are a transaction of their own, and need no lock before.
+#[derive(Debug, Default)]
+pub struct Stands {
+    pub payouts: Vec<(PayoutId, Writer)>,
+    pub effects: Vec<EffectClaim>,
+    pub inbox: Vec<InboxClaim>,
+    /// Not there yet, and each but once: kept with what they show.
+    pub fresh: Vec<Arc<Incoming>>,
+}
 
-type Row = (i64, i32, Uuid, String, Option<String>);
+/// The database transaction that wrote a row. Whoever else touches the row leaves another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Writer(i64);
 
-/// Writes them. Returns the effects that were claimed.
+impl Writer {
+    /// The number of a transaction, as rows have it.
+    pub(super) fn of(number: i64) -> Self {
+        Self(number)
+    }
+}
+
+/// What was written.
+pub struct Written {
+    /// The effects that were claimed.
+    pub claimed: Vec<Claimed>,
+    /// Whoever wrote: `None` if nothing was written, because there was nothing or because a payout is not as
+    /// it was.
+    pub by: Option<Writer>,
+}
+
+type Row = (i64, i32, Option<Uuid>, Option<String>, Option<String>);
+
+/// Writes them: in a transaction in which the payouts are locked, or, with what they stand on, at once;
+/// then at least one payout moves.
 ///
 /// # Errors
-/// Database errors; constraints are named above.
-pub async fn write(tx: &mut PgConnection, steps: &Steps<'_>) -> Result<Vec<Claimed>, StoreError> {
-    let arguments = arguments(steps).map_err(sqlx::Error::Encode)?;
-    let rows: Vec<Row> = sqlx::query_as_with(WRITE, arguments).fetch_all(tx).await?;
+/// Database errors; constraints are named above. [`StoreError::is_stale`] if all payouts are as they were
+/// and yet a claim that they stand on is gone: nothing was written.
+pub async fn write(
+    db: &mut PgConnection,
+    steps: &Steps<'_>,
+    stands: Option<&Stands>,
+) -> Result<Written, StoreError> {
+    let parts = text::parts(steps, stands);
+    if parts.iter().all(|(_, has_rows)| !has_rows) {
+        return Ok(Written { claimed: vec![], by: None });
+    }
+    let arguments = arguments(steps, stands).map_err(sqlx::Error::Encode)?;
+    let statement = AssertSqlSafe(text::statement(&parts));
+    let rows: Vec<Row> = sqlx::query_as_with(statement, arguments).fetch_all(db).await?;
     let whose: BTreeMap<(Uuid, &str), &NewEffect<'_>> =
         steps.wanted.iter().map(|new| ((new.stored.payout.id.0, new.kind.code()), new)).collect();
+    let by = rows.iter().find(|(.., payout, _, _)| payout.is_none()).map(|(writer, ..)| Writer(*writer));
     let claimed = rows.into_iter().filter_map(|(id, fence, payout, kind, secret)| {
-        let new = whose.get(&(payout, kind.as_str()))?;
+        let kind = kind?;
+        let new = whose.get(&(payout?, kind.as_str()))?;
         Some(Claimed::new(new.stored, new.kind, EffectClaim { id, fence }, secret))
     });
-    Ok(claimed.collect())
+    Ok(Written { claimed: claimed.collect(), by })
 }
 
 /// The arguments of the statement, in order.
 ///
 /// # Errors
 /// None that any of these types is known to make.
-pub fn arguments(steps: &Steps<'_>) -> Result<PgArguments, BoxDynError> {
-    let columns = bind_moved(Columns::default(), &steps.moved);
-    let columns = bind_permits(bind_history(columns, steps.history), steps.permits);
-    let columns = bind_notifications(bind_decisions(columns, steps.decisions), steps.notifications);
-    let columns = bind_effects(columns, steps.voided, steps.wanted);
+pub fn arguments(steps: &Steps<'_>, stands: Option<&Stands>) -> Result<PgArguments, BoxDynError> {
+    let mut columns = Columns::default();
+    if let Some(stands) = stands {
+        columns = bind_stands(columns, stands);
+    }
+    if !steps.moved.is_empty() {
+        columns = bind_moved(columns, &steps.moved);
+    }
+    if !steps.history.is_empty() {
+        columns = bind_history(columns, steps.history);
+    }
+    if !steps.permits.is_empty() {
+        columns = bind_permits(columns, steps.permits);
+    }
+    if !steps.decisions.is_empty() {
+        columns = bind_decisions(columns, steps.decisions);
+    }
+    if !steps.notifications.is_empty() {
+        columns = bind_notifications(columns, steps.notifications);
+    }
+    if !steps.voided.is_empty() {
+        columns = bind_voided(columns, steps.voided);
+    }
+    if !steps.wanted.is_empty() {
+        columns = bind_wanted(columns, steps.wanted);
+    }
     columns.error.map_or(Ok(columns.arguments), Err)
 }
 
@@ -143,6 +153,28 @@ impl Columns {
 /// The column of a batch.
 fn column<'a, T, C>(rows: &'a [T], of: impl Fn(&'a T) -> C) -> Vec<C> {
     rows.iter().map(of).collect()
+}
+
+fn bind_stands(mut columns: Columns, on: &Stands) -> Columns {
+    columns = columns
+        .bind(column(&on.payouts, |(payout, _)| payout.0))
+        .bind(column(&on.payouts, |(_, writer)| writer.0));
+    if !on.effects.is_empty() {
+        columns = columns
+            .bind(column(&on.effects, |claim| claim.id))
+            .bind(column(&on.effects, |claim| claim.fence));
+    }
+    if !on.inbox.is_empty() {
+        columns =
+            columns.bind(column(&on.inbox, |claim| claim.id)).bind(column(&on.inbox, |claim| claim.fence));
+    }
+    if !on.fresh.is_empty() {
+        columns = columns
+            .bind(column(&on.fresh, |new| new.project.0.as_str()))
+            .bind(column(&on.fresh, |new| new.body_hash.as_slice()))
+            .bind(column(&on.fresh, |new| new.body.as_slice()));
+    }
+    columns
 }
 
 fn bind_moved(columns: Columns, moved: &[&Stored]) -> Columns {
@@ -234,7 +266,11 @@ fn bind_notifications(columns: Columns, new: &[NewNotification]) -> Columns {
         .bind(column(new, |message| message.lease.map(|lease| lease.as_secs_f64())))
 }
 
-fn bind_effects(columns: Columns, voided: &[(PayoutId, EffectKind)], wanted: &[NewEffect<'_>]) -> Columns {
+fn bind_voided(columns: Columns, voided: &[(PayoutId, EffectKind)]) -> Columns {
+    columns.bind(column(voided, |(payout, _)| payout.0)).bind(column(voided, |(_, kind)| kind.code()))
+}
+
+fn bind_wanted(columns: Columns, wanted: &[NewEffect<'_>]) -> Columns {
     let stored = wanted.iter().map(|new| (new.stored, new.kind));
     let permits = stored.map(|(stored, kind)| {
         let permit = stored.payout.permit.as_ref();
@@ -242,8 +278,6 @@ fn bind_effects(columns: Columns, voided: &[(PayoutId, EffectKind)], wanted: &[N
     });
     let needs_permit = |kind: EffectKind| matches!(kind, EffectKind::Confirm | EffectKind::Cancel);
     columns
-        .bind(column(voided, |(payout, _)| payout.0))
-        .bind(column(voided, |(_, kind)| kind.code()))
         .bind(column(wanted, |new| new.stored.payout.id.0))
         .bind(column(wanted, |new| new.kind.code()))
         .bind(column(wanted, |new| needs_permit(new.kind).then(|| new.kind.code())))
@@ -251,3 +285,6 @@ fn bind_effects(columns: Columns, voided: &[(PayoutId, EffectKind)], wanted: &[N
         .bind(permits.collect::<Vec<_>>())
         .bind(column(wanted, |new| new.lease.map(|lease| lease.as_secs_f64())))
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,11 +4,13 @@
 //! every minute in any case. One transaction at a time; whoever gives one up gives up the connection with it.
 
 use super::{StoreError, pool};
-use sqlx::{Connection, Executor, PgConnection, PgPool};
+use sqlx::{Connection, Executor, PgConnection, PgPool, Row, postgres::PgRow};
 use std::{
+    collections::BTreeMap,
     ops::{Deref, DerefMut},
     time::{Duration, Instant},
 };
+use time::OffsetDateTime;
 use tokio::sync::{Mutex, MutexGuard};
 
 /// The youngest age at which plans are thrown away: until then, next to nothing can have been written.
@@ -62,7 +64,8 @@ impl Writer {
         Self { pool, kept: Mutex::new(None) }
     }
 
-    /// Waits for whoever has the connection, and takes it.
+    /// Waits for whoever has the connection, and takes it. What is one statement needs no transaction around
+    /// it, and no round trips to begin and to commit one.
     ///
     /// # Errors
     /// Database errors.
@@ -103,6 +106,15 @@ impl Writer {
         self.begin_by("BEGIN; LOCK TABLE switches IN ROW SHARE MODE").await
     }
 
+    /// As [`Self::begin_holding_switches`], with what they are, by the same round trip.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn begin_reading_switches(&self) -> Result<(Transaction<'_>, Switches), StoreError> {
+        let (tx, rows) = self.begin_with(READING_SWITCHES).await?;
+        Ok((tx, Switches::of(&rows)?))
+    }
+
     /// As [`Self::begin_holding_switches`], for whoever may throw one: alone.
     ///
     /// # Errors
@@ -112,16 +124,51 @@ impl Writer {
     }
 
     async fn begin_by(&self, statements: &'static str) -> Result<Transaction<'_>, StoreError> {
+        Ok(self.begin_with(statements).await?.0)
+    }
+
+    async fn begin_with(
+        &self,
+        statements: &'static str,
+    ) -> Result<(Transaction<'_>, Vec<PgRow>), StoreError> {
         let mut held = self.hold().await?;
-        match held.execute(statements).await.map_err(StoreError::from) {
-            Ok(_) => return Ok(Transaction(held)),
+        match sqlx::raw_sql(statements).fetch_all(&mut *held).await.map_err(StoreError::from) {
+            Ok(rows) => return Ok((Transaction(held), rows)),
             Err(error) if error.is_of_the_connection() => drop(held),
             Err(error) => return Err(error),
         }
         // It had been lost since it was used; nothing was done.
         let mut held = self.hold().await?;
-        held.execute(statements).await?;
-        Ok(Transaction(held))
+        let rows = sqlx::raw_sql(statements).fetch_all(&mut *held).await?;
+        Ok((Transaction(held), rows))
+    }
+}
+
+/// Without a parameter, so that it can be sent with what it comes after.
+const READING_SWITCHES: &str = "BEGIN; LOCK TABLE switches IN ROW SHARE MODE;
+    SELECT scope, confirms, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint
+    FROM (SELECT) AS now LEFT JOIN switches ON true";
+
+/// The switches of confirms, as they are as long as a transaction holds them.
+#[derive(Debug)]
+pub struct Switches {
+    /// Whether confirms are on, per scope that has a row.
+    pub confirms: BTreeMap<String, bool>,
+    /// By the database's clock, once they were held.
+    pub now: OffsetDateTime,
+}
+
+impl Switches {
+    fn of(rows: &[PgRow]) -> Result<Self, StoreError> {
+        let (mut confirms, mut now) = (BTreeMap::new(), None);
+        for row in rows {
+            if let Some(scope) = row.try_get(0)? {
+                confirms.insert(scope, row.try_get(1)?);
+            }
+            let micros: i64 = row.try_get(2)?;
+            now = Some(OffsetDateTime::UNIX_EPOCH + time::Duration::microseconds(micros));
+        }
+        Ok(Self { confirms, now: now.ok_or(sqlx::Error::RowNotFound)? })
     }
 }
 
@@ -132,6 +179,12 @@ pub struct Held<'a> {
 }
 
 impl Held<'_> {
+    /// Since when it has been to the same server.
+    #[must_use]
+    pub fn opened(&self) -> Instant {
+        self.kept.since
+    }
+
     /// Gives it back.
     pub fn done(self) {
         let Self { mut place, mut kept } = self;
@@ -158,10 +211,26 @@ impl DerefMut for Held<'_> {
 pub struct Transaction<'a>(Held<'a>);
 
 impl Transaction<'_> {
+    /// Since when its connection has been to the same server.
+    #[must_use]
+    pub fn opened(&self) -> Instant {
+        self.0.opened()
+    }
+
     /// # Errors
     /// Database errors: it may or may not have been committed.
-    pub async fn commit(mut self) -> Result<(), StoreError> {
-        self.0.execute("COMMIT").await?;
+    pub async fn commit(self) -> Result<(), StoreError> {
+        self.end("COMMIT").await
+    }
+
+    /// # Errors
+    /// Database errors: it was not committed.
+    pub async fn give_up(self) -> Result<(), StoreError> {
+        self.end("ROLLBACK").await
+    }
+
+    async fn end(mut self, how: &'static str) -> Result<(), StoreError> {
+        self.0.execute(how).await?;
         self.0.done();
         Ok(())
     }

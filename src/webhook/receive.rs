@@ -22,6 +22,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::post,
 };
+use futures_util::future::BoxFuture;
 use serde::{Deserialize, de::IgnoredAny};
 use sha2::{Digest, Sha256};
 use sqlx::PgPool;
@@ -44,6 +45,7 @@ pub type Intake = Batcher<Incoming, Result<bool, Arc<StoreError>>>;
 pub struct WebhookState {
     pub verifiers: Arc<BTreeMap<ProjectId, Verifier>>,
     pub intake: Intake,
+    pub workers: Arc<dyn Workers>,
 }
 
 /// Begins with webhooks that were kept and claimed.
@@ -57,16 +59,19 @@ pub trait Workers: Send + Sync {
     fn room(&self, webhooks: usize) -> Option<Begin>;
     /// There was no room for what is in the database now.
     fn wake(&self);
+    /// Keeps a webhook together with what it shows. Says whether it was new, once that is committed; nothing
+    /// if it has to be kept first.
+    fn keep(&self, webhook: &Arc<Incoming>) -> BoxFuture<'_, Option<bool>>;
 }
 
-/// Starts the writer of webhooks on a pool of its own, so that a busy API cannot keep Pike waiting.
+/// Starts the writer of webhooks on a connection of its own, so that a busy API cannot keep Pike waiting.
 #[must_use]
 pub fn intake(pool: PgPool, workers: Arc<dyn Workers>) -> Intake {
     let shared = Arc::new((Writer::new(pool), workers));
     Batcher::spawn(MAX_BATCH, MAX_WAITING, move |batch: Vec<Incoming>| {
         let shared = Arc::clone(&shared);
         async move {
-            match retry::transient(|| keep(&shared.0, &batch, &*shared.1)).await {
+            match retry::repeatable(|| keep(&shared.0, &batch, &*shared.1)).await {
                 Ok(fresh) => fresh.into_iter().map(Ok).collect(),
                 Err(error) => {
                     tracing::error!(%error, webhooks = batch.len(), "webhooks could not be stored");
@@ -80,14 +85,12 @@ pub fn intake(pool: PgPool, workers: Arc<dyn Workers>) -> Intake {
 
 async fn keep(writer: &Writer, batch: &[Incoming], workers: &dyn Workers) -> Result<Vec<bool>, StoreError> {
     let begin = workers.room(batch.len());
-    let mut tx = writer.begin().await?;
-    crash_point::pass("webhook.begun");
-    let kept = inbox::insert(&mut tx, batch, begin.is_some().then(|| workers.lease())).await?;
-    crash_point::pass("webhook.inserted");
-    if begin.is_some() {
-        kept.iter().flatten().for_each(|_| crash_point::pass("inbox.claiming"));
-    }
-    tx.commit().await?;
+    let lease = begin.is_some().then(|| workers.lease());
+    let mut db = writer.hold().await?;
+    // The statement commits by itself: dying within it is dying before or after it.
+    begin.iter().flat_map(|_| batch).for_each(|_| crash_point::pass("inbox.claiming"));
+    let kept = inbox::insert(&mut db, batch, lease).await?;
+    db.done();
     crash_point::pass("webhook.committed");
     match begin {
         Some(begin) => begin(batch.iter().zip(&kept).filter_map(claimed).collect()),
@@ -179,16 +182,21 @@ async fn handle(state: &WebhookState, project: &ProjectId, headers: &HeaderMap, 
     }
     crash_point::pass("webhook.verified");
     let body_hash = Sha256::digest(&body).into();
-    let incoming = Incoming { project: project.clone(), body: body.to_vec(), body_hash };
-    match state.intake.try_submit(incoming).await {
-        Ok(Ok(true)) => {
-            crash_point::pass_soon("webhook.answered");
-            Receipt::Stored
-        }
-        Ok(Ok(false)) => Receipt::Duplicate,
-        Err(Busy::Full) => Receipt::Busy,
-        Ok(Err(_)) | Err(Busy::Gone(_)) => Receipt::NotStored,
+    let incoming = Arc::new(Incoming { project: project.clone(), body: body.to_vec(), body_hash });
+    let receipt = match state.workers.keep(&incoming).await {
+        Some(true) => Receipt::Stored,
+        Some(false) => Receipt::Duplicate,
+        None => match state.intake.try_submit(Arc::unwrap_or_clone(incoming)).await {
+            Ok(Ok(true)) => Receipt::Stored,
+            Ok(Ok(false)) => Receipt::Duplicate,
+            Err(Busy::Full) => Receipt::Busy,
+            Ok(Err(_)) | Err(Busy::Gone(_)) => Receipt::NotStored,
+        },
+    };
+    if receipt == Receipt::Stored {
+        crash_point::pass_soon("webhook.answered");
     }
+    receipt
 }
 
 /// A JSON object with a type (an array would pass for one whose fields come in order). Types and fields that

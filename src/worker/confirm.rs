@@ -9,14 +9,13 @@ use crate::{
     store::{
         StoreError,
         effects::{Claimed, EffectClaim},
-        payouts::{self, Stored},
-        permits::{self, Standing},
         retry,
+        standing::{self, Standing},
         writer::Writer,
     },
 };
 use sqlx::PgPool;
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 /// What a confirm must still fulfil.
 #[derive(Clone, Debug)]
@@ -111,28 +110,22 @@ async fn look_together(
     retry::within(LOOK_WITHIN, async {
         let mut db = writer.hold().await?;
         let claims: Vec<EffectClaim> = wanted.iter().map(|wanted| wanted.claim).collect();
-        let standing = permits::standing(&mut db, &claims).await?;
-        let mut ids: Vec<PayoutId> = wanted.iter().map(|wanted| wanted.payout).collect();
-        ids.sort_unstable();
-        ids.dedup();
-        let stored = payouts::read(&mut db, &ids).await?;
+        let standing = standing::read(&mut db, &claims).await?;
         db.done();
-        let stored: BTreeMap<PayoutId, Stored> =
-            stored.into_iter().map(|stored| (stored.payout.id, stored)).collect();
         let of = |wanted: &Wanted| {
             let standing = standing.get(&wanted.claim)?;
-            Some(judge(standing, stored.get(&wanted.payout)?, settings))
+            (standing.stored.payout.id == wanted.payout).then(|| judge(standing, settings))
         };
         Ok(wanted.iter().map(|wanted| of(wanted).unwrap_or(Look::NotOurs)).collect())
     })
     .await
 }
 
-fn judge(standing: &Standing, stored: &Stored, settings: &ConfirmSettings) -> Look {
+fn judge(standing: &Standing, settings: &ConfirmSettings) -> Look {
     if !standing.confirms_on {
         return Look::SwitchedOff;
     }
     let max_age = time::Duration::try_from(settings.max_age).unwrap_or(time::Duration::MAX);
-    let checked = permit::check(&stored.payout, &standing.evidence, &settings.rule_set, max_age);
+    let checked = permit::check(&standing.stored.payout, &standing.evidence, &settings.rule_set, max_age);
     checked.map_or_else(Look::Unfit, |()| Look::Good)
 }

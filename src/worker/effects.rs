@@ -1,6 +1,8 @@
 //! Performs effects: the calls to Pike. Claim under a lease as many as the project's pace allows, call once,
 //! hand the outcome to the engine, which closes the claim in the transaction that records it.
 
+mod seats;
+
 use super::{
     backoff,
     confirm::{ConfirmSettings, Look, Looks},
@@ -16,7 +18,7 @@ use crate::{
         policy::Mode,
         provider::{ProviderError, denies_session},
     },
-    engine::{Applied, Callers, Cause, Engine, Envelope, Place},
+    engine::{Applied, Cause, Engine, Envelope},
     pike::{Answer, Call, Condition, Pike, Reply},
     store::{
         StoreError,
@@ -24,10 +26,17 @@ use crate::{
         retry,
     },
 };
+use seats::Seat;
 use sqlx::PgPool;
 use std::{sync::Arc, time::Duration};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
+
+/// Claimed calls for each that may be under way: what waits for a slot, is called, or is written down.
+const PLACES_PER_SLOT: usize = 8;
+/// How often what was not sent is put back, and the first pause between two tries, which doubles.
+const PUT_BACK_TRIES: u32 = 6;
+const PUT_BACK_AGAIN: Duration = Duration::from_millis(100);
 
 /// How effects are worked off.
 #[derive(Clone, Debug)]
@@ -56,68 +65,22 @@ pub struct Effects {
     pike: Arc<Pike>,
     settings: EffectSettings,
     paces: Arc<Paces>,
+    /// Calls from being claimed to being recorded.
+    places: Arc<Semaphore>,
+    /// Calls under way.
     slots: Arc<Semaphore>,
     looks: Looks,
     under_way: TaskTracker,
-}
-
-/// A slot and a turn, taken before it is certain that there will be a call. Dropped, both are free again.
-struct Reserved {
-    paces: Arc<Paces>,
-    turn: Option<Turn>,
-    slot: Option<OwnedSemaphorePermit>,
-}
-
-impl Drop for Reserved {
-    fn drop(&mut self) {
-        if let Some(turn) = self.turn.take() {
-            self.paces.ended(turn, Condition::NotTried);
-        }
-    }
-}
-
-impl Callers for Effects {
-    fn lease(&self) -> Duration {
-        self.settings.lease
-    }
-
-    fn place(&self, project: &ProjectId, kind: EffectKind) -> Option<Place<Claimed>> {
-        if self.settings.mode == Mode::ReconcileOnly && Which::of(kind) != Which::Reads {
-            return None;
-        }
-        let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() else {
-            self.paces.leave(project, kind);
-            return None;
-        };
-        let slot = Some(slot);
-        let turn = Some(self.paces.try_take(project, kind)?);
-        let mut reserved = Reserved { paces: Arc::clone(&self.paces), turn, slot };
-        let worker = self.clone();
-        Some(Box::new(move |effect| {
-            let (turn, slot) = (reserved.turn.take(), reserved.slot.take());
-            let Some(turn) = turn else { return };
-            let tracker = worker.under_way.clone();
-            tracker.spawn(async move {
-                if worker.slots.is_closed() {
-                    // Stopping: somebody else can begin with it at once.
-                    worker.paces.ended(turn, Condition::NotTried);
-                    worker.put_back(&effect).await;
-                } else {
-                    worker.perform(effect, turn).await;
-                }
-                drop(slot);
-            });
-        }))
-    }
 }
 
 impl Effects {
     #[must_use]
     pub fn new(pool: PgPool, engine: Engine, pike: Arc<Pike>, settings: EffectSettings) -> Self {
         let slots = Arc::new(Semaphore::new(settings.max_in_flight));
+        let places = Arc::new(Semaphore::new(settings.max_in_flight * PLACES_PER_SLOT));
         let paces = Arc::new(Paces::new(&settings.pace, &settings.projects));
         let looks = Looks::start(pool.clone(), settings.confirm.clone(), settings.max_in_flight);
-        Self { pool, engine, pike, settings, paces, slots, looks, under_way: TaskTracker::new() }
+        Self { pool, engine, pike, settings, paces, places, slots, looks, under_way: TaskTracker::new() }
     }
 
     /// The projects whose calls to Pike pause, with why: for operators.
@@ -131,28 +94,26 @@ impl Effects {
         self.paces.export();
     }
 
-    /// Claims as many effects as there are free slots and starts them; waits for a slot when there is none.
-    /// Says how many were started: none once claiming was stopped.
+    /// Claims as many effects as there are free slots and starts them; waits for a slot when there is none,
+    /// behind whatever waits for one already. Says how many were started: none once claiming was stopped.
     ///
     /// # Errors
     /// Database errors while claiming; nothing was started.
     pub async fn start_some(&self) -> Result<usize, StoreError> {
-        let Ok(first) = Arc::clone(&self.slots).acquire_owned().await else { return Ok(0) };
-        let mut slots = vec![first];
+        let Ok(place) = Arc::clone(&self.places).acquire_owned().await else { return Ok(0) };
+        let Ok(slot) = Arc::clone(&self.slots).acquire_owned().await else { return Ok(0) };
+        let mut seats = vec![(place, slot)];
         // Not all: what is handed over meanwhile needs some too, or it waits for the next round.
         for _ in 0..self.slots.available_permits().div_ceil(2) {
+            let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else { break };
             let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() else { break };
-            slots.push(slot);
+            seats.push((place, slot));
         }
-        let claimed = self.claim(slots.len()).await?;
+        let claimed = self.claim(seats.len()).await?;
         let started = claimed.len();
-        for (effect, slot) in claimed.into_iter().zip(slots) {
+        for (effect, (place, slot)) in claimed.into_iter().zip(seats) {
             let turn = self.paces.take(&effect.project, effect.kind);
-            let worker = self.clone();
-            self.under_way.spawn(async move {
-                worker.perform(effect, turn).await;
-                drop(slot);
-            });
+            self.begin(effect, Seat::Slot(slot, turn), place);
         }
         Ok(started)
     }
@@ -163,13 +124,15 @@ impl Effects {
     /// Database errors while claiming.
     pub async fn run_once(&self) -> Result<usize, StoreError> {
         let started = self.start_some().await?;
-        let everything = u32::try_from(self.settings.max_in_flight).unwrap_or(u32::MAX);
-        drop(self.slots.acquire_many(everything).await);
+        let everything = self.settings.max_in_flight * PLACES_PER_SLOT;
+        drop(self.places.acquire_many(u32::try_from(everything).unwrap_or(u32::MAX)).await);
         Ok(started)
     }
 
-    /// From now on nothing is claimed, not even by a round that is waiting for a slot.
+    /// From now on nothing is claimed, not even by a round that is waiting for a place; what waits for a slot
+    /// goes back.
     pub fn stop_claiming(&self) {
+        self.places.close();
         self.slots.close();
     }
 
@@ -188,51 +151,61 @@ impl Effects {
         if lanes.is_empty() {
             return Ok(vec![]);
         }
-        let (most, left) = (limit, self.paces.left());
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let most = i64::try_from(limit).unwrap_or(i64::MAX);
         let claimed: Vec<Claimed> = retry::bounded(async {
             let mut tx = self.pool.begin().await?;
-            let claimed = effects::claim(&mut tx, limit, self.settings.lease, &lanes).await?;
+            let claimed = effects::claim(&mut tx, most, self.settings.lease, &lanes).await?;
             claimed.iter().for_each(|effect| crash_point::pass_of(effect.kind, "claiming"));
             tx.commit().await?;
             claimed.iter().for_each(|effect| crash_point::pass_of(effect.kind, "claimed"));
             Ok::<_, StoreError>(claimed)
         })
         .await?;
-        self.paces.claimed(&lanes, most, &claimed, &left);
+        self.paces.claimed(&lanes, limit, &claimed);
         Ok(claimed)
     }
 
-    async fn perform(&self, effect: Claimed, turn: Turn) {
-        metrics::histogram!("payoutd_effect_lag_seconds").record(effect.lag.as_secs_f64());
+    /// The call itself. None if it was not to be made.
+    async fn call(&self, effect: &Claimed, turn: &Turn) -> Option<Reply> {
         if effect.interrupted {
             crash_point::pass("lease.taken_over");
         }
-        let reply = if effect.interrupted && !effect.kind.repeatable() {
+        if effect.interrupted && !effect.kind.repeatable() {
             // Somebody may have sent it and died. What came of it is found out by reading, not by sending.
             let description = "the worker that was making the call did not come back".to_owned();
             let error = ProviderError { code: "interrupted".to_owned(), description };
-            Reply { answer: Answer::Came(Outcome::Unknown(error)), condition: Condition::NotTried }
-        } else {
-            turn.wait().await;
-            if self.paces.must_wait(&turn) {
-                self.put_back(&effect).await;
-                self.paces.ended(turn, Condition::NotTried);
-                return;
-            }
-            if effect.kind == EffectKind::Confirm && !self.may_confirm(&effect).await {
-                self.paces.ended(turn, Condition::NotTried);
-                return;
-            }
-            self.pike.call(&call(&effect)).await
-        };
+            let answer = Answer::Came(Outcome::Unknown(error));
+            return Some(Reply { answer, condition: Condition::NotTried });
+        }
+        turn.wait().await;
+        if self.paces.must_wait(turn) {
+            self.put_back(effect).await;
+            return None;
+        }
+        if effect.kind == EffectKind::Confirm && !self.may_confirm(effect).await {
+            return None;
+        }
+        if !self.paces.begin(turn).await {
+            self.put_back(effect).await;
+            return None;
+        }
+        Some(self.pike.call(&call(effect)).await)
+    }
+
+    async fn perform(&self, effect: Claimed, turn: Turn, slot: OwnedSemaphorePermit) {
+        let reply = self.call(&effect, &turn).await;
+        let condition = reply.as_ref().map_or(Condition::NotTried, |reply| reply.condition);
+        let missed = self.paces.ended(turn, condition);
+        // Who waits for it must find that this call has ended.
+        drop(slot);
+        if missed {
+            self.engine.wake().effects.notify_one();
+        }
+        let Some(reply) = reply else { return };
         let kind = effect.kind;
         crash_point::pass_of(kind, "answered");
         metrics::counter!("payoutd_effects_total", "kind" => label(kind), "outcome" => reply.answer.label())
             .increment(1);
-        if self.paces.ended(turn, reply.condition) {
-            self.engine.wake().effects.notify_one();
-        }
         match (reply.answer, reply.condition) {
             // Nothing is known now that was not known before: what may be repeated is, from its place.
             (Answer::Came(Outcome::Unknown(_)), Condition::Busy(_) | Condition::AsksToWait(_))
@@ -302,16 +275,28 @@ impl Effects {
         }
     }
 
-    /// Pike was busy: the effect keeps its place, and the project's pace keeps it waiting.
+    /// Not sent, or of no effect: it keeps its place, and the project's pace keeps it waiting. Tried again
+    /// and again, because without it a start that was never sent would count as one that may have been.
     async fn put_back(&self, effect: &Claimed) {
-        let back = async {
-            let mut tx = self.pool.begin().await?;
-            effects::put_back(&mut tx, effect.claim).await?;
-            tx.commit().await?;
-            Ok::<_, StoreError>(())
-        };
-        if let Err(error) = retry::bounded(back).await {
-            tracing::error!(payout = %effect.payout, %error, "an effect could not be put back");
+        if effect.interrupted && !effect.kind.repeatable() {
+            // It may have been sent, and put back it would look as if not: its lease ends by itself.
+            return;
+        }
+        let mut pause = PUT_BACK_AGAIN;
+        for left in (0..PUT_BACK_TRIES).rev() {
+            let back = async {
+                let mut tx = self.pool.begin().await?;
+                effects::put_back(&mut tx, effect.claim).await?;
+                tx.commit().await?;
+                Ok::<_, StoreError>(())
+            };
+            let Err(error) = retry::bounded(back).await else { return };
+            if left == 0 {
+                tracing::error!(payout = %effect.payout, %error, "an effect could not be put back");
+                return;
+            }
+            tokio::time::sleep(pause).await;
+            pause *= 2;
         }
     }
 

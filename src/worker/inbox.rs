@@ -13,15 +13,15 @@ use crate::{
     pike::{Webhook, read_webhook},
     store::{
         StoreError,
-        inbox::{self, Claimed},
+        inbox::{self, Claimed, Incoming},
         payouts, retry,
         writer::Writer,
     },
     webhook::{Begin, Workers},
 };
-use futures_util::future::join_all;
+use futures_util::future::{BoxFuture, join_all};
 use sqlx::PgPool;
-use std::{future::Future, panic, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, future::Future, panic, sync::Arc, time::Duration};
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::task::TaskTracker;
 
@@ -82,6 +82,24 @@ impl Workers for Inbox {
     fn wake(&self) {
         self.wake.notify_one();
     }
+
+    fn keep(&self, webhook: &Arc<Incoming>) -> BoxFuture<'_, Option<bool>> {
+        let webhook = Arc::clone(webhook);
+        Box::pin(async move {
+            // While there is nothing to share a commit with, a small one of its own is answered sooner.
+            if !self.engine.gate().is_taken() {
+                return None;
+            }
+            let Webhook::Session(report) = read(&webhook.body) else { return None };
+            let payout = self.engine.whose(&webhook.project, &report.session)?;
+            let event = Event::Observed(Observation::Reported(report));
+            let new = self.engine.keep(webhook, payout, event).await?;
+            if new {
+                count("applied");
+            }
+            Some(new)
+        })
+    }
 }
 
 impl Inbox {
@@ -126,19 +144,11 @@ impl Inbox {
         let read: Vec<(Claimed, Webhook)> = claimed
             .into_iter()
             .map(|webhook| {
-                // A body that makes reading panic must not take the loop with it.
-                let read = panic::catch_unwind(|| read_webhook(&webhook.body));
-                (webhook, read.unwrap_or(Webhook::Unreadable))
+                let read = read(&webhook.body);
+                (webhook, read)
             })
             .collect();
-        let sessions: Vec<(&ProjectId, &SessionId)> = read.iter().filter_map(session).collect();
-        let payouts = retry::reading(|| async {
-            let mut db = self.reader.hold().await?;
-            let payouts = payouts::by_sessions(&mut db, &sessions).await?;
-            db.done();
-            Ok(payouts)
-        })
-        .await?;
+        let payouts = self.payouts(read.iter().filter_map(session)).await?;
         crash_point::pass("inbox.matched");
         let whose = |pair: &(Claimed, Webhook)| {
             let (project, session) = session(pair)?;
@@ -148,6 +158,30 @@ impl Inbox {
         let outcomes =
             join_all(work.map(|(payout, (webhook, read))| self.work_off(webhook, read, payout))).await;
         outcomes.into_iter().collect()
+    }
+
+    /// Whose sessions these are: as this process knows, or as the database does.
+    async fn payouts(
+        &self,
+        sessions: impl Iterator<Item = (&ProjectId, &SessionId)>,
+    ) -> Result<BTreeMap<(ProjectId, SessionId), PayoutId>, StoreError> {
+        let (mut known, mut others) = (BTreeMap::new(), vec![]);
+        for (project, session) in sessions {
+            match self.engine.whose(project, session) {
+                Some(payout) => drop(known.insert((project.clone(), session.clone()), payout)),
+                None => others.push((project, session)),
+            }
+        }
+        if !others.is_empty() {
+            let read = retry::reading(|| async {
+                let mut db = self.reader.hold().await?;
+                let payouts = payouts::by_sessions(&mut db, &others).await?;
+                db.done();
+                Ok(payouts)
+            });
+            known.extend(read.await?);
+        }
+        Ok(known)
     }
 
     async fn work_off(
@@ -261,9 +295,11 @@ impl Trouble {
     fn of(error: EngineError) -> Self {
         match &error {
             EngineError::Store(store) if store.blames_the_data() => Self::Poison(store.brief()),
-            EngineError::Store(_) | EngineError::Gone(_) | EngineError::Busy | EngineError::ReconcileOnly => {
-                Self::Away(error.to_string())
-            }
+            EngineError::Store(_)
+            | EngineError::Gone(_)
+            | EngineError::Busy
+            | EngineError::ReconcileOnly
+            | EngineError::NotKept => Self::Away(error.to_string()),
         }
     }
 }
@@ -283,6 +319,11 @@ where
         Err(error) if error.is_panic() => Err(Trouble::Poison("panic while it was applied".to_owned())),
         Err(error) => Err(Trouble::Away(error.to_string())),
     }
+}
+
+/// A body that makes reading panic must take nobody with it.
+fn read(body: &[u8]) -> Webhook {
+    panic::catch_unwind(|| read_webhook(body)).unwrap_or(Webhook::Unreadable)
 }
 
 /// The session that a webhook is about, within its project.

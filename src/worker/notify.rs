@@ -22,11 +22,13 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
-use tokio::sync::Notify;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
 
 /// Most messages claimed in one round.
-const BATCH: i64 = 32;
+const BATCH: usize = 32;
+/// Messages that may be between claim and record at once: what a slow database makes wait.
+const MOST_UNSETTLED: usize = 1024;
 /// Most deliveries that are written down in one transaction.
 const MOST_SETTLED: usize = 128;
 /// Deliveries under way for one project beyond which no more of its messages are claimed: an endpoint that
@@ -52,6 +54,8 @@ pub struct Notifications {
     settings: NotifySettings,
     /// Deliveries under way, by project.
     busy: Busy,
+    /// Room for messages from being claimed to being written down.
+    unsettled: Arc<Semaphore>,
     /// Writes down what became of deliveries, those that end at the same time together.
     settling: Settling,
     /// Woken when a delivery of a project ends that had no more room: it may have more.
@@ -64,6 +68,8 @@ type Busy = Arc<Mutex<BTreeMap<String, usize>>>;
 
 /// A delivery's place among those of its project; given back however the delivery ends.
 struct Place {
+    /// Held by whoever has it until the delivery is written down.
+    unsettled: Option<OwnedSemaphorePermit>,
     busy: Busy,
     project: String,
     wake: Arc<Notify>,
@@ -86,7 +92,7 @@ fn settling(pool: PgPool, gate: &Gate) -> Settling {
     Batcher::spawn_behind(gate, MOST_SETTLED, MOST_SETTLED, move |settled: Vec<Settled>| {
         let writer = Arc::clone(&writer);
         async move {
-            let done = retry::transient(|| settle(&writer, &settled)).await.map_err(Arc::new);
+            let done = retry::repeatable(|| settle(&writer, &settled)).await.map_err(Arc::new);
             if let Err(error) = &done {
                 tracing::error!(%error, count = settled.len(), "deliveries could not be recorded");
             }
@@ -96,10 +102,9 @@ fn settling(pool: PgPool, gate: &Gate) -> Settling {
 }
 
 async fn settle(writer: &Writer, settled: &[Settled]) -> Result<(), StoreError> {
-    let mut tx = writer.begin().await?;
-    notifications::settle(&mut tx, settled).await?;
-    settled.iter().for_each(|_| crash_point::pass("notification.marking"));
-    tx.commit().await?;
+    let mut db = writer.hold().await?;
+    notifications::settle(&mut db, settled).await?;
+    db.done();
     settled.iter().for_each(|_| crash_point::pass("notification.marked"));
     Ok(())
 }
@@ -118,7 +123,8 @@ impl Tellers for Notifications {
         if full || self.under_way.is_closed() {
             return None;
         }
-        let (worker, place) = (self.clone(), self.seat(&project.0));
+        let unsettled = Arc::clone(&self.unsettled).try_acquire_owned().ok()?;
+        let (worker, place) = (self.clone(), self.seat(&project.0, unsettled));
         Some(Box::new(move |message| worker.begin(message, place)))
     }
 }
@@ -135,7 +141,8 @@ impl Notifications {
     ) -> Self {
         let settling = settling(pool.clone(), gate);
         let (busy, under_way) = (Arc::default(), TaskTracker::new());
-        Self { pool, notifier, clock, settings, busy, settling, wake, under_way }
+        let unsettled = Arc::new(Semaphore::new(MOST_UNSETTLED));
+        Self { pool, notifier, clock, settings, busy, unsettled, settling, wake, under_way }
     }
 
     /// Claims what is due for projects that are not busy and starts delivering it. Says how many it started.
@@ -150,9 +157,17 @@ impl Notifications {
                 .map(|(project, _)| project.clone())
                 .collect()
         };
+        let Ok(first) = Arc::clone(&self.unsettled).acquire_owned().await else { return Ok(0) };
+        let mut room = vec![first];
+        while room.len() < BATCH
+            && let Ok(another) = Arc::clone(&self.unsettled).try_acquire_owned()
+        {
+            room.push(another);
+        }
+        let most = i64::try_from(room.len()).unwrap_or(i64::MAX);
         let claimed = retry::bounded(async {
             let mut tx = self.pool.begin().await?;
-            let claimed = notifications::claim(&mut tx, BATCH, self.settings.lease, &full).await?;
+            let claimed = notifications::claim(&mut tx, most, self.settings.lease, &full).await?;
             claimed.iter().for_each(|_| crash_point::pass("notification.claiming"));
             tx.commit().await?;
             claimed.iter().for_each(|_| crash_point::pass("notification.claimed"));
@@ -160,8 +175,8 @@ impl Notifications {
         })
         .await?;
         let started = claimed.len();
-        for message in claimed {
-            let place = self.seat(&message.project_id);
+        for (message, unsettled) in claimed.into_iter().zip(room) {
+            let place = self.seat(&message.project_id, unsettled);
             self.begin(message, place);
         }
         Ok(started)
@@ -170,8 +185,7 @@ impl Notifications {
     fn begin(&self, message: Claimed, place: Place) {
         let worker = self.clone();
         self.under_way.spawn(async move {
-            worker.deliver(message).await;
-            drop(place);
+            worker.deliver(message, place).await;
         });
     }
 
@@ -181,12 +195,13 @@ impl Notifications {
         self.under_way.wait().await;
     }
 
-    fn seat(&self, project: &str) -> Place {
+    fn seat(&self, project: &str, unsettled: OwnedSemaphorePermit) -> Place {
         *locked(&self.busy).entry(project.to_owned()).or_default() += 1;
-        Place { busy: Arc::clone(&self.busy), project: project.to_owned(), wake: Arc::clone(&self.wake) }
+        let (busy, wake) = (Arc::clone(&self.busy), Arc::clone(&self.wake));
+        Place { unsettled: Some(unsettled), busy, project: project.to_owned(), wake }
     }
 
-    async fn deliver(&self, message: Claimed) {
+    async fn deliver(&self, message: Claimed, mut place: Place) {
         let project = ProjectId(message.project_id.clone());
         let id = format!("msg_{}", message.id.simple());
         let now = self.clock.now().unix_timestamp();
@@ -195,6 +210,9 @@ impl Notifications {
             Err(error) => self.failed(&message, &error),
         };
         crash_point::pass("notification.sent");
+        // Others for this endpoint do not wait for our database.
+        let _unsettled = place.unsettled.take();
+        drop(place);
         let outcome = match &delivery {
             Delivery::Delivered => "delivered",
             Delivery::Retry(..) => "retry",

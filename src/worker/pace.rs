@@ -1,6 +1,7 @@
-//! How fast Pike is called for one project, and whether at all: a rate for calls, one of their own for status
-//! reads, waits that Pike asked for, and a breaker. Times come in, grants go out: no clock, no sleeping, no
-//! database. It only ever delays: what is not granted now stays in the database, in its place.
+//! How fast Pike is called for one project, and whether at all: a rate for calls, one of their own for
+//! status reads, waits that Pike asked for, and a breaker. Times come in, grants go out: no clock, no
+//! sleeping, no database. It only ever delays: what is not granted now stays in the database, in its place,
+//! or waits a moment in the process for those under way.
 
 use crate::pike::Condition;
 use std::time::{Duration, Instant};
@@ -8,6 +9,9 @@ use std::time::{Duration, Instant};
 /// How far ahead calls are granted. So long may a claimed call wait for its turn: far less than any lease
 /// leaves, and enough for a loop that does not wake for each call.
 pub const AHEAD: Duration = Duration::from_millis(250);
+
+/// What was left to the database so long ago has been committed, and a round has seen it.
+const UNSEEN: Duration = Duration::from_secs(1);
 
 /// What is allowed towards Pike, for each project.
 #[derive(Clone, Debug)]
@@ -65,12 +69,16 @@ struct Track {
     every: Option<Duration>,
     next: Option<Instant>,
     under_way: usize,
+    /// The last beginning that was really one.
+    began: Option<Instant>,
+    /// Claimed in this process, waiting for one of those under way to end.
+    queued: usize,
 }
 
 impl Track {
     fn new(per_second: u32) -> Self {
         let every = (per_second > 0).then(|| Duration::from_secs(1) / per_second);
-        Self { every, next: None, under_way: 0 }
+        Self { every, next: None, under_way: 0, began: None, queued: 0 }
     }
 
     /// How many may be granted now.
@@ -79,6 +87,26 @@ impl Track {
         let first = self.next.map_or(now, |next| next.max(now));
         let Some(ahead) = (now + AHEAD).checked_duration_since(first) else { return 0 };
         usize::try_from(ahead.as_nanos() / every.as_nanos()).unwrap_or(usize::MAX).saturating_add(1)
+    }
+
+    /// When one that has had its turn, and then had to wait for something else, may begin. None if that is
+    /// too far ahead.
+    fn begin(&mut self, now: Instant) -> Option<Instant> {
+        let Some(every) = self.every else { return Some(now) };
+        let at = self.began.map_or(now, |began| (began + every).max(now));
+        let near = at <= now + AHEAD;
+        if near {
+            self.began = Some(at);
+        }
+        near.then_some(at)
+    }
+
+    /// One that was taken is not used: whoever comes next may have it. That others may stand between makes
+    /// no difference, as each begins so long after the one before it.
+    fn give_back(&mut self) {
+        if let (Some(every), Some(next)) = (self.every, self.next) {
+            self.next = next.checked_sub(every);
+        }
     }
 
     /// Takes the next beginning.
@@ -98,23 +126,6 @@ struct Broken {
     pause: Duration,
 }
 
-/// Whether calls of a lane wait in the database, as far as is known.
-#[derive(Debug, Default)]
-struct Waiting {
-    left: u64,
-    /// Of these a round has seen.
-    seen: u64,
-    /// The last round could not take all.
-    more: bool,
-}
-
-/// How many calls and reads were left to wait so far.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Left {
-    calls: u64,
-    reads: u64,
-}
-
 fn later(until: &mut Option<Instant>, other: Instant) {
     *until = Some(until.map_or(other, |until| until.max(other)));
 }
@@ -129,8 +140,11 @@ pub(super) struct Pace {
     /// that recovers is not met by everything that has waited.
     width: usize,
     failures: u32,
-    calls_left: Waiting,
-    reads_left: Waiting,
+    /// Whether calls, or reads, wait in the database, as far as is known.
+    calls_wait: bool,
+    reads_wait: bool,
+    /// When the last one was left there.
+    left_at: Option<Instant>,
     /// Nothing is claimed until then.
     quiet_until: Option<Instant>,
     /// Nothing is sent until then, not even what was claimed before: Pike has said so itself.
@@ -145,8 +159,9 @@ impl Pace {
             reads: Track::new(settings.reads_per_second),
             width: settings.width,
             failures: 0,
-            calls_left: Waiting::default(),
-            reads_left: Waiting::default(),
+            calls_wait: false,
+            reads_wait: false,
+            left_at: None,
             quiet_until: None,
             asked_until: None,
             broken: None,
@@ -172,36 +187,65 @@ impl Pace {
         Grant { calls: usize::from(no_read_came), reads: 1, calls_are: Calls::Harmless }
     }
 
-    /// Whether calls of this lane wait in the database: whoever comes now comes after them.
-    pub(super) fn has_waiting(&mut self, lane: Lane) -> bool {
-        let waiting = self.waiting(lane);
-        waiting.more || waiting.left != waiting.seen
-    }
-
-    /// A call is left to wait there.
-    pub(super) fn leave(&mut self, lane: Lane) {
-        self.waiting(lane).left += 1;
-    }
-
-    pub(super) fn left(&self) -> Left {
-        Left { calls: self.calls_left.left, reads: self.reads_left.left }
-    }
-
-    /// A round has looked at what waits. `before` is what had been left when it began.
-    pub(super) fn looked(&mut self, lane: Lane, before: &Left, took_all: bool) {
-        let seen = match lane {
-            Lane::Calls => before.calls,
-            Lane::Reads => before.reads,
-        };
-        let waiting = self.waiting(lane);
-        waiting.seen = seen;
-        waiting.more = !took_all;
-    }
-
-    fn waiting(&mut self, lane: Lane) -> &mut Waiting {
+    /// Whether one more may begin now. Harmless ones may where others may not.
+    pub(super) fn has_room(&self, lane: Lane, harmless: bool, now: Instant) -> bool {
+        let grant = self.grant(now);
         match lane {
-            Lane::Calls => &mut self.calls_left,
-            Lane::Reads => &mut self.reads_left,
+            Lane::Calls => grant.calls > 0 && (grant.calls_are == Calls::Any || harmless),
+            Lane::Reads => grant.reads > 0,
+        }
+    }
+
+    /// One more waits in the process for those under way, unless `most` do, or anything but the number of
+    /// those under way is in the way.
+    pub(super) fn queue(&mut self, lane: Lane, most: usize, now: Instant) -> bool {
+        let free = self.paused(now).is_none() && !self.is_narrow(lane);
+        let track = self.track(lane);
+        let fits = free && track.queued < most;
+        track.queued += usize::from(fits);
+        fits
+    }
+
+    /// One that waited so may begin, or not any more.
+    pub(super) fn leave_queue(&mut self, lane: Lane, now: Instant) -> Option<Instant> {
+        let (paused, width) = (self.paused(now).is_some(), self.width);
+        let track = self.track(lane);
+        track.queued = track.queued.saturating_sub(1);
+        (!paused && track.under_way < width).then(|| track.take(now))
+    }
+
+    /// One that waited so does not any more.
+    pub(super) fn give_up_queue(&mut self, lane: Lane) {
+        let track = self.track(lane);
+        track.queued = track.queued.saturating_sub(1);
+    }
+
+    /// Whether calls of this lane wait in the database: whoever comes now comes after them.
+    pub(super) fn has_waiting(&self, lane: Lane) -> bool {
+        match lane {
+            Lane::Calls => self.calls_wait,
+            Lane::Reads => self.reads_wait,
+        }
+    }
+
+    /// A call was left to wait there; it may be committed only after the next round has looked.
+    pub(super) fn leave(&mut self, lane: Lane, now: Instant) {
+        self.waits(lane, true);
+        self.left_at = Some(now);
+    }
+
+    /// A round has looked: there may be more than it took, or it took all that it saw. While Pike is called
+    /// one by one or at a rate, nobody may overtake those that it could not see yet; otherwise that they are
+    /// overtaken once costs them less than having everybody wait.
+    pub(super) fn looked(&mut self, lane: Lane, took_all: bool, now: Instant) {
+        let unseen = self.left_at.is_some_and(|left| now < left + UNSEEN);
+        self.waits(lane, !took_all || (unseen && self.is_narrow(lane)));
+    }
+
+    fn waits(&mut self, lane: Lane, some: bool) {
+        match lane {
+            Lane::Calls => self.calls_wait = some,
+            Lane::Reads => self.reads_wait = some,
         }
     }
 
@@ -210,12 +254,18 @@ impl Pace {
         self.track(lane).take(now)
     }
 
+    /// A call is about to be made, its turn having come: when exactly, so that those whose last look took
+    /// long do not begin together. None if too many stand before it.
+    pub(super) fn begin(&mut self, lane: Lane, now: Instant) -> Option<Instant> {
+        self.track(lane).begin(now)
+    }
+
     /// A call that was to begin at `began` has ended.
     pub(super) fn ended(&mut self, lane: Lane, condition: Condition, began: Instant, now: Instant) {
         let track = self.track(lane);
         track.under_way = track.under_way.saturating_sub(1);
         match condition {
-            Condition::NotTried => {}
+            Condition::NotTried => track.give_back(),
             Condition::Well => self.well(),
             Condition::Ill => {
                 self.width = (self.width / 2).max(1);

@@ -1,7 +1,7 @@
 //! The paces of all projects, with a clock: what may be claimed now, when a claimed call has its turn, and
 //! what its end means for the next. Says in the log when a project's calls pause and when they go on.
 
-use super::pace::{Calls, Lane, Left, Pace, PaceSettings, Paused};
+use super::pace::{Calls, Lane, Pace, PaceSettings, Paused};
 use crate::{
     domain::{effect::EffectKind, id::ProjectId},
     pike::Condition,
@@ -9,7 +9,7 @@ use crate::{
 };
 use std::{
     collections::BTreeMap,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Instant,
 };
 
@@ -22,10 +22,43 @@ pub(super) struct Turn {
     at: Instant,
 }
 
+/// A place in the queue for a turn. Dropped, it is free again.
+pub(super) struct Queued {
+    paces: Option<Arc<Paces>>,
+    project: ProjectId,
+    lane: Lane,
+}
+
+impl Queued {
+    /// One of those under way has ended. None if the project's calls were slowed down meanwhile; then this
+    /// one waits in the database again, and others behind it.
+    pub(super) fn turn(mut self) -> Option<Turn> {
+        let paces = self.paces.take()?;
+        let mut paces = paces.locked();
+        let pace = paces.get_mut(&self.project)?;
+        let now = Instant::now();
+        let at = pace.leave_queue(self.lane, now);
+        if at.is_none() {
+            pace.leave(self.lane, now);
+        }
+        Some(Turn { project: self.project.clone(), lane: self.lane, at: at? })
+    }
+}
+
+impl Drop for Queued {
+    fn drop(&mut self) {
+        if let Some(paces) = &self.paces
+            && let Some(pace) = paces.locked().get_mut(&self.project)
+        {
+            pace.give_up_queue(self.lane);
+        }
+    }
+}
+
 impl Turn {
     /// Waits until it has come: a quarter of a second at most.
     pub(super) async fn wait(&self) {
-        tokio::time::sleep_until(self.at.into()).await;
+        sleep_until(self.at).await;
     }
 }
 
@@ -54,49 +87,50 @@ impl Paces {
         lanes
     }
 
-    /// A turn for a call that may begin now, if there is one and nobody is known to wait for it already.
+    /// A turn for a call that may begin now, unless others are known to wait already.
     pub(super) fn try_take(&self, project: &ProjectId, kind: EffectKind) -> Option<Turn> {
         let now = Instant::now();
         let mut paces = self.locked();
         let pace = paces.get_mut(project)?;
-        let grant = pace.grant(now);
-        let (lane, harmless) = (lane(kind), kind == EffectKind::CreateSession);
-        let room = match lane {
-            Lane::Calls => grant.calls > 0 && (grant.calls_are == Calls::Any || harmless),
-            Lane::Reads => grant.reads > 0,
-        };
-        if !room || pace.has_waiting(lane) {
-            pace.leave(lane);
+        let lane = lane(kind);
+        if pace.has_waiting(lane) || !pace.has_room(lane, kind == EffectKind::CreateSession, now) {
+            pace.leave(lane, now);
             return None;
         }
         Some(Turn { project: project.clone(), lane, at: pace.take(lane, now) })
     }
 
+    /// A place among the `most` that wait in this process for those under way, unless others wait already.
+    pub(super) fn try_queue(
+        self: &Arc<Self>,
+        project: &ProjectId,
+        kind: EffectKind,
+        most: usize,
+    ) -> Option<Queued> {
+        let mut paces = self.locked();
+        let pace = paces.get_mut(project)?;
+        let lane = lane(kind);
+        let now = Instant::now();
+        if pace.has_waiting(lane) || !pace.queue(lane, most, now) {
+            pace.leave(lane, now);
+            return None;
+        }
+        Some(Queued { paces: Some(Arc::clone(self)), project: project.clone(), lane })
+    }
+
     /// A call was left to wait in the database: what comes later must not overtake it.
     pub(super) fn leave(&self, project: &ProjectId, kind: EffectKind) {
         if let Some(pace) = self.locked().get_mut(project) {
-            pace.leave(lane(kind));
+            pace.leave(lane(kind), Instant::now());
         }
     }
 
-    /// How many calls were left so far, for [`Self::claimed`].
-    pub(super) fn left(&self) -> BTreeMap<ProjectId, Left> {
-        self.locked().iter().map(|(project, pace)| (project.clone(), pace.left())).collect()
-    }
-
-    /// A round has claimed all that these lanes have, or as much as it could take. `left` is from before it.
-    pub(super) fn claimed(
-        &self,
-        lanes: &[effects::Lane],
-        limit: usize,
-        claimed: &[effects::Claimed],
-        left: &BTreeMap<ProjectId, Left>,
-    ) {
+    /// A round has claimed all that these lanes have, or as much as it could take.
+    pub(super) fn claimed(&self, lanes: &[effects::Lane], limit: usize, claimed: &[effects::Claimed]) {
+        let now = Instant::now();
         let mut paces = self.locked();
         for of in lanes {
-            let (Some(pace), Some(left)) = (paces.get_mut(&of.project), left.get(&of.project)) else {
-                continue;
-            };
+            let Some(pace) = paces.get_mut(&of.project) else { continue };
             let which = match of.which {
                 Which::Reads => Lane::Reads,
                 Which::Calls | Which::HarmlessCalls => Lane::Calls,
@@ -105,7 +139,7 @@ impl Paces {
                 |claimed: &&effects::Claimed| claimed.project == of.project && lane(claimed.kind) == which;
             let count = claimed.iter().filter(mine).count();
             let all = count < of.most && claimed.len() < limit && of.which != Which::HarmlessCalls;
-            pace.looked(which, left, all);
+            pace.looked(which, all, now);
         }
     }
 
@@ -115,6 +149,17 @@ impl Paces {
         let lane = lane(kind);
         let at = self.locked().get_mut(project).map_or(now, |pace| pace.take(lane, now));
         Turn { project: project.clone(), lane, at }
+    }
+
+    /// Waits until this call may be made, a quarter of a second at most. False if it must not be made now.
+    pub(super) async fn begin(&self, turn: &Turn) -> bool {
+        let at = match self.locked().get_mut(&turn.project) {
+            Some(pace) => pace.begin(turn.lane, Instant::now()),
+            None => return true,
+        };
+        let Some(at) = at else { return false };
+        sleep_until(at).await;
+        !self.must_wait(turn)
     }
 
     /// Whether Pike has asked for a wait since this call was claimed.
@@ -129,12 +174,13 @@ impl Paces {
         let Some(pace) = paces.get_mut(&turn.project) else { return false };
         let before = pace.paused(now);
         pace.ended(turn.lane, condition, turn.at, now);
-        let (after, narrow) = (pace.paused(now), pace.is_narrow(turn.lane));
+        let after = pace.paused(now);
+        let missed = pace.is_narrow(turn.lane) || pace.has_waiting(turn.lane);
         drop(paces);
         if before != after {
             tell(&turn.project, after, condition);
         }
-        narrow
+        missed
     }
 
     pub(super) fn paused(&self) -> Vec<(ProjectId, &'static str)> {
@@ -158,6 +204,13 @@ impl Paces {
 
     fn locked(&self) -> MutexGuard<'_, BTreeMap<ProjectId, Pace>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Not at all if it is time already: the timer counts in milliseconds, and takes one or two even then.
+async fn sleep_until(at: Instant) {
+    if at > Instant::now() {
+        tokio::time::sleep_until(at.into()).await;
     }
 }
 

@@ -12,7 +12,7 @@ use payoutd::{
         id::{ProjectId, SessionId},
         policy::Mode,
     },
-    engine::{Core, Engine, EngineError, Wake},
+    engine::{Core, Engine, EngineError, Remembered, Sessions, Wake},
     store::{
         StoreError,
         encoding::Code,
@@ -61,6 +61,8 @@ fn engine(world: &World, pool: PgPool) -> Engine {
         mode: Mode::default(),
         wake: Wake::default(),
         hands: std::sync::OnceLock::default(),
+        sessions: Sessions::default(),
+        remembered: Remembered::default(),
     })
 }
 

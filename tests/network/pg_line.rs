@@ -8,6 +8,7 @@ use crate::{
 use fastrand::Rng;
 use std::{
     collections::BTreeMap,
+    future::Future,
     net::SocketAddr,
     sync::{Arc, Mutex},
     time::Duration,
@@ -148,9 +149,27 @@ impl Pair {
 }
 
 impl Line for PgLine {
-    async fn carry(self: Arc<Self>, client: TcpStream, target: SocketAddr, _open: watch::Receiver<bool>) {
+    fn carry(
+        self: Arc<Self>,
+        client: TcpStream,
+        target: SocketAddr,
+        _open: watch::Receiver<bool>,
+    ) -> impl Future<Output = ()> + Send {
         let mut orders = self.orders.subscribe();
+        // Read here, not when the task first runs: a reset in between would not be this connection's.
         let begun = orders.borrow_and_update().clone();
+        self.carry_since(begun, orders, client, target)
+    }
+}
+
+impl PgLine {
+    async fn carry_since(
+        self: Arc<Self>,
+        begun: Orders,
+        mut orders: watch::Receiver<Orders>,
+        client: TcpStream,
+        target: SocketAddr,
+    ) {
         let Ok(server) = TcpStream::connect(target).await else { return };
         server.set_nodelay(true).unwrap();
         let mut pair = Pair { client, server };

@@ -18,7 +18,8 @@ use tokio::{
 
 /// Carries connections.
 pub trait Line: Send + Sync + 'static {
-    /// Carries one connection to its end. `open` tells whether the proxy is.
+    /// Carries one connection to its end. `open` tells whether the proxy is. The call itself is made before
+    /// the proxy can be closed: an order that comes after that is for this connection, too.
     fn carry(
         self: Arc<Self>,
         client: TcpStream,

@@ -7,7 +7,7 @@ use payoutd::{
     domain::{effect::EffectKind, id::PayoutId},
     engine::Engine,
     store::{
-        effects::{self, Claimed},
+        effects::{self, Claimed, Lane},
         payouts,
     },
 };
@@ -140,4 +140,34 @@ async fn reads_wait_for_calls_that_move_something_on() {
     let second = effects::claim(&mut tx, 1, Duration::from_secs(60), &lanes()).await.unwrap();
     tx.commit().await.unwrap();
     assert_eq!((first[0].kind, second[0].kind), (EffectKind::Confirm, EffectKind::ReadStatus));
+}
+
+/// Behind a backlog most of what is claimed is the newest; before there is one, the oldest goes first.
+#[tokio::test]
+async fn a_backlog_keeps_nobody_waiting_who_comes_behind_it() {
+    let database = Database::fresh().await;
+    let engine = database.engine(rules(None)).await;
+    for _ in 0..20 {
+        engine.create(order("user-1")).await.unwrap();
+    }
+    let mut all: Vec<i64> =
+        sqlx::query_scalar("SELECT id FROM effects ORDER BY run_at").fetch_all(&database.pool).await.unwrap();
+    let claim = async |seconds: f64, most: usize| {
+        let waiting = "UPDATE effects SET fence = 0, lease_until = NULL, run_at = now()
+            - make_interval(secs => $1) + make_interval(secs => (id - (SELECT max(id) FROM effects)) / 1e3)";
+        sqlx::query(waiting).bind(seconds).execute(&database.pool).await.unwrap();
+        let mut tx = database.pool.begin().await.unwrap();
+        let lanes = lanes().map(|lane| Lane { most, ..lane });
+        let claimed = effects::claim(&mut tx, 1_000, Duration::from_secs(60), &lanes).await.unwrap();
+        tx.commit().await.unwrap();
+        let mut ids: Vec<i64> = claimed.iter().map(|effect| effect.claim.id).collect();
+        ids.sort_unstable();
+        ids
+    };
+    all.sort_unstable();
+    assert_eq!(claim(1.0, 6).await, all[..6], "nobody has waited for long");
+    let [oldest, newest] = [&all[..2], &all[16..]];
+    assert_eq!(claim(6.0, 6).await, [oldest, newest].concat());
+    assert_eq!(claim(6.0, 1).await, all[..1], "the one call that may be made is the oldest");
+    assert_eq!(claim(6.0, 50).await, all, "each once");
 }

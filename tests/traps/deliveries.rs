@@ -13,7 +13,7 @@ use payoutd::{
     keys,
     notify::{Endpoint, Notifier, PrivateAddresses, Secret},
     store::{
-        notifications::NewNotification,
+        notifications::{self, Delivery, NewNotification, Settled},
         steps::{self, Steps},
     },
     worker::notify::{Notifications, NotifySettings},
@@ -46,7 +46,7 @@ async fn tell(database: &Database, engine: &Engine, project: &str, messages: i64
     };
     let messages: Vec<_> = (0..messages).map(message).collect();
     let mut tx = database.pool.begin().await.unwrap();
-    steps::write(&mut tx, &Steps { notifications: &messages, ..Steps::default() }).await.unwrap();
+    steps::write(&mut tx, &Steps { notifications: &messages, ..Steps::default() }, None).await.unwrap();
     tx.commit().await.unwrap();
 }
 
@@ -126,4 +126,20 @@ async fn a_slow_endpoint_delays_nobody_elses_notifications() {
     let waiting = database.number(claimed).await;
     assert!(waiting > 0 && waiting < SLOW_MESSAGES, "{waiting} are with the slow endpoint");
     tokio::time::timeout(LONG, wake.notified()).await.expect("the delivery's end wakes the loop");
+}
+
+/// A lost connection has it written down twice.
+#[tokio::test]
+async fn a_delivery_is_written_down_once() {
+    let database = Database::fresh().await;
+    let engine = database.engine(rules(None)).await;
+    tell(&database, &engine, "deaf", 1).await;
+    let mut db = database.pool.acquire().await.unwrap();
+    let claimed = notifications::claim(&mut db, 1, LONG, &[]).await.unwrap().remove(0);
+    let delivery = Delivery::Retry(LONG, "a 500".to_owned());
+    let settled = [Settled { id: claimed.id, fence: claimed.fence, delivery }];
+    for _ in 0..2 {
+        notifications::settle(&mut db, &settled).await.unwrap();
+        assert_eq!(database.number("SELECT sum(attempts) FROM notifications").await, 1);
+    }
 }

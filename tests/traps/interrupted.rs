@@ -8,15 +8,24 @@ use crate::{
 };
 use futures_util::FutureExt;
 use payoutd::{
-    domain::{effect::EffectKind, event::Command, event::Event, id::PayoutId, policy::Mode},
-    engine::{Cause, Created, Engine, Envelope},
+    domain::{
+        effect::EffectKind,
+        event::{Command, Event},
+        id::{PayoutId, ProjectId},
+        policy::Mode,
+    },
+    engine::{Callers, Cause, Created, Engine, Envelope, Hands, Place, Tellers},
+    store::notifications,
     worker::{
         confirm::{ConfirmSettings, LOOK_WITHIN},
         effects::{EffectSettings, Effects},
         pace::PaceSettings,
     },
 };
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 const WAITING: &str = "SELECT count(*) FROM pg_stat_activity
     WHERE datname = current_database() AND wait_event_type = 'Lock'";
@@ -143,6 +152,23 @@ async fn a_confirm_whose_permit_cannot_be_read_in_time_is_not_sent() {
     assert_eq!(peer.heard(), 1);
 }
 
+/// What may have been sent must not go back to those that were not.
+#[tokio::test]
+async fn an_interrupted_start_is_not_sent_again_after_a_stop_either() {
+    let database = Database::fresh().await;
+    let engine = database.engine(rules(None)).await;
+    let Created::New(stored) = engine.create(order("user-1")).await.unwrap() else { panic!() };
+    let id = stored.payout.id;
+    database.starting(&engine, id).await;
+    claim_and_die(&database, EffectKind::StartPayout).await;
+    let (worker, peer) = taker(&database, &engine).await;
+    assert_eq!(worker.start_some().await.unwrap(), 1);
+    // Claimed, and not yet begun.
+    worker.stop_claiming();
+    worker.finish().await;
+    assert_eq!((peer.heard(), database.state(id).await.as_str()), (0, "start_unknown"));
+}
+
 #[tokio::test]
 async fn an_interrupted_create_is_repeated() {
     let database = Database::fresh().await;
@@ -169,4 +195,74 @@ async fn no_more_is_claimed_than_there_are_slots() {
     let more = worker.start_some();
     assert!(std::pin::pin!(more).now_or_never().is_none(), "it waits for a slot");
     assert_eq!(database.number("SELECT count(*) FROM effects WHERE lease_until IS NOT NULL").await, 2);
+}
+
+/// A call that is handed over waits a moment for those under way; Pike being slow, it goes back unsent.
+#[tokio::test]
+async fn what_waits_too_long_for_a_slot_goes_back() {
+    let database = Database::fresh().await;
+    let engine = database.engine(rules(None)).await;
+    let never_ends = Conduct::Drip(b"HTTP/1.1 200 OK\r\nx: ".to_vec());
+    let (worker, peer) = worker(&database, &engine, never_ends, 1).await;
+    let callers: Arc<dyn Callers> = Arc::new(worker);
+    let nobody: Weak<Nobody> = Weak::new();
+    engine.hand_over_to(Hands { callers: Arc::downgrade(&callers), tellers: nobody });
+    for _ in 0..3 {
+        engine.create(order("user-1")).await.unwrap();
+    }
+    let claimed = "SELECT count(*) FROM effects WHERE lease_until IS NOT NULL";
+    assert_eq!(database.number(claimed).await, 3, "one is called, two wait");
+    until("the two to go back", async || database.number(claimed).await == 1).await;
+    assert_eq!(peer.heard(), 1);
+    let again = database.claim_effects(Duration::from_secs(60)).await;
+    assert_eq!(again.iter().filter(|effect| !effect.interrupted).count(), 2, "known not to have been sent");
+}
+
+/// Whoever waits for a slot has it as soon as the call before has ended: nobody goes back meanwhile.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_for_a_slot_follows_at_once() {
+    let database = Database::fresh().await;
+    let engine = database.engine(rules(None)).await;
+    let refuses = Conduct::Say(answer("500 Internal Server Error", REFUSED));
+    let (worker, peer) = worker(&database, &engine, refuses, 1).await;
+    let callers: Arc<dyn Callers> = Arc::new(worker);
+    let nobody: Weak<Nobody> = Weak::new();
+    engine.hand_over_to(Hands { callers: Arc::downgrade(&callers), tellers: nobody });
+    let orders = (0..7).map(|_| engine.create(order("user-1")));
+    assert!(futures_util::future::join_all(orders).await.iter().all(Result::is_ok));
+    // Nothing polls here: what went back would not be called.
+    until("all to be called", async || peer.heard() == 7).await;
+}
+
+/// However much is handed over: what waits in the database has its turn among it.
+#[tokio::test]
+async fn what_waits_in_the_database_is_not_starved_by_what_is_handed_over() {
+    let database = Database::fresh().await;
+    let engine = database.engine(rules(None)).await;
+    // Nobody takes it over: it waits.
+    let Created::New(old) = engine.create(order("user-1")).await.unwrap() else { panic!() };
+    let refuses = Conduct::Say(answer("500 Internal Server Error", REFUSED));
+    let (worker, _peer) = worker(&database, &engine, refuses, 1).await;
+    let callers: Arc<dyn Callers> = Arc::new(worker.clone());
+    let nobody: Weak<Nobody> = Weak::new();
+    engine.hand_over_to(Hands { callers: Arc::downgrade(&callers), tellers: nobody });
+    let orders = (0..6).map(|_| engine.create(order("user-1")));
+    let (_, started) = tokio::join!(futures_util::future::join_all(orders), worker.start_some());
+    assert_eq!(started.unwrap(), 1);
+    let fence = "SELECT fence FROM effects WHERE payout_id = $1";
+    let fence: i32 = sqlx::query_scalar(fence).bind(old.payout.id.0).fetch_one(&database.pool).await.unwrap();
+    assert_eq!(fence, 1, "the oldest was claimed");
+}
+
+/// Who delivers notifications when nobody does.
+struct Nobody;
+
+impl Tellers for Nobody {
+    fn lease(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    fn place(&self, _project: &ProjectId) -> Option<Place<notifications::Claimed>> {
+        None
+    }
 }

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 mod asked;
+mod at_once;
 mod begin;
 mod caps;
 mod claims;
@@ -13,6 +14,7 @@ mod create;
 mod deliveries;
 mod egress;
 mod flags;
+mod fresh;
 mod inside;
 mod interrupted;
 mod migrate;

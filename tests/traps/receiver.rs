@@ -1,20 +1,21 @@
 //! The receiver of webhooks on its own, with a writer behind it that never comes back.
 
-use crate::support::project;
+use crate::support::{Database, project};
 use axum::{
     body::Body,
     http::{Request, Response, StatusCode},
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use futures_util::future::BoxFuture;
 use hmac::{Hmac, KeyInit, Mac};
 use http_body_util::BodyExt;
 use payoutd::{
     batch::Batcher,
     store::inbox::Incoming,
-    webhook::{self, Verifier, WebhookState},
+    webhook::{self, Begin, Verifier, WebhookState, Workers},
 };
 use sha2::Sha256;
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tower::ServiceExt;
 
 const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
@@ -25,6 +26,7 @@ fn receiver() -> axum::Router {
     webhook::router(WebhookState {
         verifiers: Arc::new(verifiers),
         intake: Batcher::spawn(1, 1, |_: Vec<Incoming>| std::future::pending()),
+        workers: Arc::new(Nobody),
     })
 }
 
@@ -71,4 +73,37 @@ async fn a_forgery_is_not_told_what_is_wrong_with_it() {
     told.dedup();
     assert_eq!(told.len(), 1, "{told:?}");
     assert!(told[0].1.is_empty());
+}
+
+struct Nobody;
+
+impl Workers for Nobody {
+    fn lease(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    fn room(&self, _webhooks: usize) -> Option<Begin> {
+        None
+    }
+
+    fn wake(&self) {}
+
+    fn keep(&self, _: &Arc<Incoming>) -> BoxFuture<'_, Option<bool>> {
+        Box::pin(async { None })
+    }
+}
+
+/// The connection that webhooks are written on is lost between two of them.
+#[tokio::test]
+async fn a_lost_connection_costs_no_webhook() {
+    let database = Database::fresh().await;
+    let intake = webhook::intake(database.pool.clone(), Arc::new(Nobody));
+    let webhook = |n: u8| Incoming { project: project(), body: vec![n], body_hash: [n; 32] };
+    assert!(intake.submit(webhook(1)).await.unwrap().unwrap());
+    let cut = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+        WHERE datname = current_database() AND query LIKE 'INSERT INTO inbox%'";
+    assert_eq!(database.number(cut).await, 1);
+    assert!(intake.submit(webhook(2)).await.unwrap().unwrap());
+    assert!(!intake.submit(webhook(1)).await.unwrap().unwrap(), "a duplicate is one still");
+    assert_eq!(database.number("SELECT count(*) FROM inbox").await, 2);
 }

@@ -2,10 +2,11 @@
 
 use crate::support::{Database, project, until};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use futures_util::future::BoxFuture;
 use hmac::{Hmac, KeyInit, Mac};
 use payoutd::{
     http::{self, Limits},
-    store::pool,
+    store::{inbox::Incoming, pool},
     webhook::{self, Verifier, WebhookState},
 };
 use sha2::{Digest, Sha256};
@@ -80,6 +81,10 @@ impl webhook::Workers for Nobody {
     }
 
     fn wake(&self) {}
+
+    fn keep(&self, _: &Arc<Incoming>) -> BoxFuture<'_, Option<bool>> {
+        Box::pin(async { None })
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -89,6 +94,7 @@ async fn whatever_was_answered_200_is_in_the_table() {
     let router = webhook::router(WebhookState {
         verifiers: Arc::new(verifiers),
         intake: webhook::intake(pool::connect(&database.url, 4).await.unwrap(), Arc::new(Nobody)),
+        workers: Arc::new(Nobody),
     });
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (at, stop) = (listener.local_addr().unwrap(), CancellationToken::new());

@@ -14,7 +14,7 @@ use payoutd::{
         rules::{AmountLimits, RuleSet},
         session::{PayoutReport, PayoutStatus, SessionReport, SessionStatus},
     },
-    engine::{Applied, Cause, Core, Created, Engine, EngineError, Envelope, Wake},
+    engine::{Applied, Cause, Core, Created, Engine, EngineError, Envelope, Remembered, Sessions, Wake},
     store::{
         effects::{self, Claimed, Lane, Which},
         inbox::{self, InboxClaim, Incoming},
@@ -215,6 +215,8 @@ pub fn engine_on(pool: PgPool, rules: RuleSet) -> Engine {
         mode: Mode::default(),
         wake: Wake::default(),
         hands: std::sync::OnceLock::default(),
+        sessions: Sessions::default(),
+        remembered: Remembered::default(),
     })
 }
 

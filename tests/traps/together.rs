@@ -1,8 +1,11 @@
 //! Payouts that share a transaction share nothing else.
 
-use crate::support::{AMOUNT, Database, is_done, not_paid, order, paid, ready, rules, webhook};
+use crate::support::{AMOUNT, Database, is_done, not_paid, order, paid, project, ready, rules, webhook};
 use futures_util::future::join_all;
-use payoutd::engine::{CreateRefusal, Created, EngineError};
+use payoutd::{
+    domain::id::ProjectId,
+    engine::{CreateRefusal, Created, EngineError},
+};
 
 /// Orders that come at the same time are stored together, unless one of them cannot be stored at all.
 #[tokio::test]
@@ -76,4 +79,19 @@ async fn the_worst_anomaly_of_a_batch_stops_the_line() {
     let told = "SELECT payout_id FROM history WHERE detail LIKE '%switched off%'";
     let told: Vec<uuid::Uuid> = sqlx::query_scalar(told).fetch_all(&database.pool).await.unwrap();
     assert_eq!(told, [ids[1].0], "the one that did it says so");
+}
+
+/// A session that was created here is known without asking, in its own project and once it is committed.
+#[tokio::test]
+async fn a_session_is_known_once_its_payout_has_it() {
+    let database = Database::fresh().await;
+    let engine = database.engine(rules(None)).await;
+    let Created::New(stored) = engine.create(order("user-1")).await.unwrap() else { panic!() };
+    let id = stored.payout.id;
+    let session = ready(id).session;
+    assert_eq!(engine.whose(&project(), &session), None);
+    database.starting(&engine, id).await;
+    assert_eq!(engine.whose(&project(), &session), Some(id));
+    assert_eq!(engine.whose(&ProjectId("other".to_owned()), &session), None);
+    assert_eq!(database.engine(rules(None)).await.whose(&project(), &session), None, "another process");
 }

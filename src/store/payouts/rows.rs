@@ -27,11 +27,11 @@ macro_rules! columns {
          error_description"
     };
 }
-pub(super) use columns;
+pub(in crate::store) use columns;
 
 /// A whole row as read.
 #[derive(sqlx::FromRow)]
-pub(super) struct PayoutRow {
+pub(in crate::store) struct PayoutRow {
     id: Uuid,
     project_id: String,
     amount_minor: i64,
@@ -70,7 +70,7 @@ pub(super) struct PayoutRow {
 }
 
 impl PayoutRow {
-    pub(super) fn into_stored(self) -> Result<Stored, StoreError> {
+    pub(in crate::store) fn into_stored(self) -> Result<Stored, StoreError> {
         let id = PayoutId(self.id);
         let bad =
             |column: &'static str| StoreError::ImpossibleRow { table: "payouts", column, id: id.to_string() };

@@ -168,3 +168,117 @@ fn what_was_under_way_when_the_calls_were_stopped_neither_probes_nor_prolongs() 
     }
     assert_eq!(pace.grant(later + ms(1000)).reads, 1, "the first pause, not the fourth");
 }
+
+#[test]
+fn whoever_waits_in_a_lane_is_known_until_a_round_has_taken_all() {
+    let now = Instant::now();
+    let mut pace = Pace::new(settings());
+    assert!(!pace.has_waiting(Lane::Calls));
+    pace.leave(Lane::Calls, now);
+    assert!(pace.has_waiting(Lane::Calls) && !pace.has_waiting(Lane::Reads));
+    pace.looked(Lane::Calls, false, now);
+    assert!(pace.has_waiting(Lane::Calls), "it could not take all");
+    pace.leave(Lane::Reads, now);
+    pace.looked(Lane::Calls, true, now);
+    assert!(!pace.has_waiting(Lane::Calls) && pace.has_waiting(Lane::Reads));
+}
+
+/// What is being written while a round looks is not overtaken while order matters most.
+#[test]
+fn a_narrow_lane_waits_for_what_a_round_could_not_see() {
+    let now = Instant::now();
+    let mut pace = Pace::new(settings());
+    call(&mut pace, Lane::Calls, Condition::AsksToWait(ms(10)), now);
+    pace.leave(Lane::Calls, now);
+    pace.looked(Lane::Calls, true, now + ms(5));
+    assert!(pace.has_waiting(Lane::Calls));
+    pace.looked(Lane::Calls, true, now + ms(1000));
+    assert!(!pace.has_waiting(Lane::Calls));
+}
+
+/// What waits in the process waits for calls that end, never against a rate or a Pike in trouble.
+#[test]
+fn only_the_number_of_calls_is_waited_for_in_the_process() {
+    let now = Instant::now();
+    let mut pace = Pace::new(settings());
+    for _ in 0..8 {
+        assert!(pace.has_room(Lane::Calls, false, now));
+        pace.take(Lane::Calls, now);
+    }
+    assert!(!pace.has_room(Lane::Calls, false, now), "eight are under way");
+    assert!(pace.queue(Lane::Calls, 1, now) && !pace.queue(Lane::Calls, 1, now), "one waits");
+    assert!(pace.queue(Lane::Reads, 1, now), "reads wait apart");
+    pace.give_up_queue(Lane::Calls);
+    assert!(pace.queue(Lane::Calls, 1, now));
+
+    let mut rated = Pace::new(PaceSettings { calls_per_second: 5, ..settings() });
+    assert!(rated.has_room(Lane::Calls, false, now) && !rated.queue(Lane::Calls, 100, now));
+    assert!(!broken(now).queue(Lane::Calls, 100, now));
+    let mut asked = Pace::new(settings());
+    call(&mut asked, Lane::Calls, Condition::AsksToWait(ms(10)), now);
+    assert!(!asked.queue(Lane::Calls, 100, now));
+    assert!(!asked.queue(Lane::Calls, 100, now + ms(20)), "one call at a time first");
+}
+
+#[test]
+fn who_waited_begins_unless_the_calls_were_slowed_down() {
+    let now = Instant::now();
+    let waiting = || {
+        let mut pace = Pace::new(settings());
+        let began = pace.take(Lane::Calls, now);
+        assert!(pace.queue(Lane::Calls, 1, now));
+        (pace, began)
+    };
+    for (condition, may) in [
+        (Condition::Well, true),
+        (Condition::NotTried, true),
+        (Condition::Busy(ms(10)), false),
+        (Condition::AsksToWait(ms(10)), false),
+    ] {
+        let (mut pace, began) = waiting();
+        pace.ended(Lane::Calls, condition, began, now);
+        assert_eq!(pace.leave_queue(Lane::Calls, now).is_some(), may, "{condition:?}");
+        assert_eq!(pace.calls.under_way, usize::from(may), "{condition:?}");
+        pace.ended(Lane::Calls, Condition::Well, now, now + ms(20));
+        assert!(pace.calls.queued == 0, "{condition:?}");
+    }
+    let (mut pace, began) = waiting();
+    for _ in 0..7 {
+        pace.take(Lane::Calls, now);
+    }
+    pace.ended(Lane::Calls, Condition::Ill, began, now);
+    assert_eq!(pace.leave_queue(Lane::Calls, now), None, "half as many at a time, and these are there");
+}
+
+/// Their turns were apart, and then one look held all of them up.
+#[test]
+fn what_was_held_up_together_does_not_begin_together() {
+    let start = Instant::now();
+    let mut pace = Pace::new(PaceSettings { calls_per_second: 10, ..settings() });
+    let began: Vec<_> = (0..4).map(|_| pace.begin(Lane::Calls, start)).collect();
+    assert_eq!(began, [Some(start), Some(start + ms(100)), Some(start + ms(200)), None], "not too far ahead");
+    assert_eq!(pace.begin(Lane::Calls, start + ms(900)), Some(start + ms(900)));
+    let mut free = Pace::new(settings());
+    assert_eq!([free.begin(Lane::Calls, start), free.begin(Lane::Calls, start)], [Some(start); 2]);
+}
+
+/// A place was reserved for it, and then there was nothing to call.
+#[test]
+fn a_turn_that_is_not_used_is_free_again() {
+    let start = Instant::now();
+    let mut pace = Pace::new(PaceSettings { calls_per_second: 10, ..settings() });
+    let taken: Vec<_> = (0..3).map(|_| pace.take(Lane::Calls, start)).collect();
+    assert_eq!(taken, [start, start + ms(100), start + ms(200)]);
+    assert_eq!(pace.grant(start).calls, 0);
+    for at in taken {
+        pace.ended(Lane::Calls, Condition::NotTried, at, start);
+    }
+    assert_eq!(pace.grant(start).calls, 3);
+    assert_eq!(pace.take(Lane::Calls, start), start);
+    // One between others: two have the same turn, and yet do not begin together.
+    let [second, third] = [(); 2].map(|()| pace.take(Lane::Calls, start));
+    pace.ended(Lane::Calls, Condition::NotTried, second, start);
+    assert_eq!(pace.take(Lane::Calls, start), third);
+    let began = [(); 3].map(|()| pace.begin(Lane::Calls, start));
+    assert_eq!(began, [Some(start), Some(start + ms(100)), Some(start + ms(200))]);
+}

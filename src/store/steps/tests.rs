@@ -1,0 +1,28 @@
+//! The text of the statement, for each choice of parts.
+
+use super::text::*;
+use super::*;
+
+/// Every choice of parts has its own text, with a parameter for each column and no other.
+#[test]
+fn parameters_are_numbered_through() {
+    for mask in 1..1_usize << PARTS {
+        let mut parts = parts(&Steps::default(), None);
+        for (at, (_, has_rows)) in parts.iter_mut().enumerate() {
+            *has_rows = mask & (1 << at) != 0;
+        }
+        let text = statement(&parts);
+        let columns: usize =
+            parts.iter().filter(|(_, has_rows)| *has_rows).map(|(part, _)| part.columns).sum();
+        let mut found: Vec<usize> = (text.split('$').skip(1))
+            .map(|piece| piece.chars().take_while(char::is_ascii_digit).collect::<String>())
+            .map(|number| number.parse().unwrap())
+            .collect();
+        found.sort_unstable();
+        if parts[0].1 {
+            // Counted, too.
+            found.dedup();
+        }
+        assert_eq!(found, (1..=columns).collect::<Vec<_>>(), "{mask:b}");
+    }
+}

@@ -1,0 +1,306 @@
+//! The statement's text: a part for each table that gets rows, numbered through.
+
+use super::{Stands, Steps};
+use std::sync::OnceLock;
+
+/// One table's part of the statement, numbered as if it were alone.
+pub(super) struct Part {
+    name: &'static str,
+    pub(super) columns: usize,
+    sql: &'static str,
+    /// What comes before one more condition.
+    and: &'static str,
+    after: &'static str,
+}
+
+const fn part(name: &'static str, columns: usize, sql: &'static str) -> Part {
+    Part { name, columns, sql, and: " WHERE ", after: "" }
+}
+
+/// The payouts whose rows are as this process wrote them. In the order of their ids, as whoever locks them.
+const LOCKED: Part = part(
+    "locked",
+    2,
+    "
+        SELECT p.id FROM payouts p JOIN unnest($1::uuid[], $2::bigint[]) AS n(id, written_by)
+            ON p.id = n.id AND p.xmin::text::bigint = n.written_by
+        ORDER BY p.id FOR NO KEY UPDATE OF p",
+);
+
+/// What the events came from. Only if everything is there: a lock on a payout comes before any other.
+const CALLED: Part = part(
+    "called",
+    2,
+    "
+        DELETE FROM effects e USING unnest($1::bigint[], $2::integer[]) AS n(id, fence)
+        WHERE e.id = n.id AND e.fence = n.fence AND (SELECT every FROM whole) RETURNING 1",
+);
+const READ: Part = part(
+    "read",
+    2,
+    "
+        UPDATE inbox i SET done_at = now(), outcome = 'applied', lease_until = NULL
+        FROM unnest($1::bigint[], $2::integer[]) AS n(id, fence)
+        WHERE i.id = n.id AND i.fence = n.fence AND i.done_at IS NULL
+            AND (SELECT every FROM whole) RETURNING 1",
+);
+
+/// Webhooks that came with what they show. In the order in which whoever keeps them alone does.
+const KEPT: Part = part(
+    "kept",
+    3,
+    "
+        INSERT INTO inbox (project_id, body_hash, body, fence, done_at, outcome)
+        SELECT n.*, 1, now(), 'applied'
+        FROM unnest($1::text[], $2::bytea[], $3::bytea[]) AS n(project_id, body_hash, body)
+        WHERE (SELECT every FROM whole) ORDER BY n.project_id, n.body_hash
+        ON CONFLICT (project_id, body_hash) DO NOTHING RETURNING 1",
+);
+
+/// Asked by every other part: none of them writes unless all of that is there.
+const STANDS: &str = "(SELECT stands FROM stood)";
+
+const MOVED: Part = Part {
+    name: "moved",
+    columns: 31,
+    sql: "
+        UPDATE payouts p SET version = n.version, attempt = n.attempt, state = n.state,
+            status = n.status, since = n.since, updated_at = n.updated_at,
+            next_check_at = n.next_check_at, session_id = n.session_id, retry_at = n.retry_at,
+            hold_until = n.hold_until, hold_cause = n.hold_cause, cancel_cause = n.cancel_cause,
+            failure_code = n.failure_code, permit_kind = n.permit_kind, permit_hash = n.permit_hash,
+            anomaly = n.anomaly, raised = string_to_array(n.raised, ','),
+            provider_payout_id = n.provider_payout_id, card_brand = n.card_brand,
+            card_last4 = n.card_last4, card_bin = n.card_bin, card_id = n.card_id,
+            card_country = n.card_country, rrn = n.rrn, auth_code = n.auth_code,
+            fee_minor = n.fee_minor, fee_currency = n.fee_currency, error_code = n.error_code,
+            error_description = n.error_description,
+            destination_secret = CASE WHEN n.final THEN NULL ELSE p.destination_secret END
+        FROM unnest($1::uuid[], $2::bigint[], $3::integer[], $4::text[], $5::text[], $6::timestamptz[],
+            $7::timestamptz[], $8::timestamptz[], $9::text[], $10::timestamptz[], $11::timestamptz[],
+            $12::text[], $13::text[], $14::text[], $15::text[], $16::bytea[], $17::text[], $18::text[],
+            $19::text[], $20::text[], $21::text[], $22::text[], $23::text[], $24::text[], $25::text[],
+            $26::text[], $27::bigint[], $28::text[], $29::text[], $30::text[], $31::boolean[])
+            AS n(id, version, attempt, state, status, since, updated_at, next_check_at, session_id,
+            retry_at, hold_until, hold_cause, cancel_cause, failure_code, permit_kind, permit_hash,
+            anomaly, raised, provider_payout_id, card_brand, card_last4, card_bin, card_id,
+            card_country, rrn, auth_code, fee_minor, fee_currency, error_code, error_description, final)
+        WHERE p.id = n.id",
+    and: " AND ",
+    after: "",
+};
+
+const TOLD: Part = part(
+    "told",
+    10,
+    "
+        INSERT INTO history
+            (payout_id, seq, at, event, decision, reason, from_state, to_state, actor, detail)
+        SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::timestamptz[], $4::text[], $5::text[],
+            $6::text[], $7::text[], $8::text[], $9::text[], $10::text[])",
+);
+
+const PERMITTED: Part = part(
+    "permitted",
+    9,
+    "
+        INSERT INTO permits (payout_id, kind, bound_to, rule_set, decided_at, project_id,
+            customer_reference, currency, amount_minor)
+        SELECT * FROM unnest($1::uuid[], $2::text[], $3::bytea[], $4::text[], $5::timestamptz[],
+            $6::text[], $7::text[], $8::text[], $9::bigint[])",
+);
+
+const JUDGED: Part = part(
+    "judged",
+    7,
+    "
+        INSERT INTO decisions (payout_id, seq, at, rule_set, outcome, hits, inputs)
+        SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::timestamptz[], $4::text[], $5::text[],
+            $6::text[], $7::text[])",
+);
+
+const NOTED: Part = part(
+    "noted",
+    8,
+    "
+        INSERT INTO notifications
+            (id, project_id, payout_id, seq, kind, payload, created_at, due_at, fence, lease_until)
+        SELECT id, project_id, payout_id, seq, kind, payload, at, now(), (lease IS NOT NULL)::integer,
+            clock_timestamp() + make_interval(secs => lease)
+        FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::bigint[], $5::text[], $6::text[],
+            $7::timestamptz[], $8::float8[])
+            AS n(id, project_id, payout_id, seq, kind, payload, at, lease)",
+);
+
+const VOIDED: Part = Part {
+    name: "voided",
+    columns: 2,
+    sql: "
+        DELETE FROM effects e USING unnest($1::uuid[], $2::text[]) AS n(payout_id, kind)
+        WHERE e.payout_id = n.payout_id AND e.kind = n.kind",
+    and: " AND ",
+    after: " RETURNING e.id",
+};
+
+const WANTED: Part = Part {
+    name: "wanted",
+    columns: 6,
+    sql: "
+        INSERT INTO effects (payout_id, kind, permit_kind, project_id, bound_to, fence, lease_until)
+        SELECT n.payout_id, n.kind, n.permit_kind, n.project_id, n.bound_to, (n.lease IS NOT NULL)::integer,
+            clock_timestamp() + make_interval(secs => n.lease)
+        FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bytea[], $6::float8[])
+            AS n(payout_id, kind, permit_kind, project_id, bound_to, lease)",
+    and: " WHERE ",
+    after: "
+        ON CONFLICT (payout_id, kind) DO NOTHING RETURNING id, fence, payout_id, kind",
+};
+
+/// What is voided and wanted again is in nobody's way then.
+const VOIDED_BEFORE: &str = "(SELECT count(*) FROM voided) >= 0";
+
+const CLAIMED: &str = "
+    SELECT w.id, w.fence, w.payout_id, w.kind, p.destination_secret
+    FROM wanted w JOIN payouts p ON p.id = w.payout_id WHERE w.fence > 0 UNION ALL";
+/// Who wrote, if anything was written: what a row is known by.
+const WRITER: &str = " SELECT pg_current_xact_id()::xid::text::bigint, 0, NULL::uuid, NULL::text, NULL::text";
+const IF_IT_STOOD: &str = " FROM stood WHERE stands";
+
+pub(super) const PARTS: usize = 11;
+/// So many of them, the first ones, say what the others stand on.
+const OF_STANDS: usize = 4;
+/// The statement for each choice of parts. A part without rows would still be planned, opened and checked
+/// each time; a batch of one payout has two or three.
+static STATEMENTS: [OnceLock<String>; 1 << PARTS] = [const { OnceLock::new() }; 1 << PARTS];
+
+/// The parts that have rows, each with whether it has.
+pub(super) fn parts(steps: &Steps<'_>, stands: Option<&Stands>) -> [(Part, bool); PARTS] {
+    let [effects, inbox, fresh] =
+        stands.map_or([false; 3], |on| [!on.effects.is_empty(), !on.inbox.is_empty(), !on.fresh.is_empty()]);
+    [
+        (LOCKED, stands.is_some()),
+        (CALLED, effects),
+        (READ, inbox),
+        (KEPT, fresh),
+        (MOVED, !steps.moved.is_empty()),
+        (TOLD, !steps.history.is_empty()),
+        (PERMITTED, !steps.permits.is_empty()),
+        (JUDGED, !steps.decisions.is_empty()),
+        (NOTED, !steps.notifications.is_empty()),
+        (VOIDED, !steps.voided.is_empty()),
+        (WANTED, !steps.wanted.is_empty()),
+    ]
+}
+
+pub(super) fn statement(parts: &[(Part, bool); PARTS]) -> &'static str {
+    let place = parts.iter().rev().fold(0, |place, (_, has_rows)| place * 2 + usize::from(*has_rows));
+    STATEMENTS[place].get_or_init(|| {
+        let (mut text, mut before) = (String::new(), 0);
+        let has = |name| parts.iter().any(|(part, has_rows)| *has_rows && part.name == name);
+        let (stands, causes) = (has(LOCKED.name), causes(parts));
+        for (at, (part, has_rows)) in parts.iter().enumerate() {
+            if *has_rows {
+                text.push_str(if before == 0 { "WITH " } else { ", " });
+                text.push_str(part.name);
+                text.push_str(" AS (");
+                text.push_str(&numbered_after(before, part.sql));
+                let mut and = part.and;
+                for (condition, applies) in [
+                    (STANDS, stands && at >= OF_STANDS),
+                    (VOIDED_BEFORE, part.name == WANTED.name && has(VOIDED.name)),
+                ] {
+                    if applies {
+                        text.push_str(and);
+                        text.push_str(condition);
+                        and = " AND ";
+                    }
+                }
+                text.push_str(part.after);
+                text.push(')');
+                before += part.columns;
+            }
+            if stands && at == 0 {
+                text.push_str(&whole(&causes));
+            }
+            if stands && at + 1 == OF_STANDS {
+                text.push_str(&stood(&causes));
+            }
+        }
+        if has(WANTED.name) {
+            text.push_str(CLAIMED);
+        }
+        text.push_str(WRITER);
+        if stands {
+            text.push_str(IF_IT_STOOD);
+        }
+        text
+    })
+}
+
+/// Whether all payouts, and all causes, are there. If not nothing is written, and it is no error: somebody
+/// else wrote, or a call's answer came after it was no longer wanted.
+fn whole(causes: &[Cause]) -> String {
+    let mut text = String::from(", whole AS (SELECT count(*) = cardinality($1)");
+    for (table, of) in causes {
+        let [first, second] = [of + 1, of + 2];
+        if *table == KEPT.name {
+            // Kept already: it comes once more.
+            text.push_str(&format!(
+                " AND NOT EXISTS (SELECT FROM inbox c JOIN unnest(${first}::text[], ${second}::bytea[])
+                AS n(project_id, body_hash) ON c.project_id = n.project_id AND c.body_hash = n.body_hash)"
+            ));
+            continue;
+        }
+        let open = if *table == READ.name { "inbox c" } else { "effects c" };
+        let done = if *table == READ.name { " AND c.done_at IS NULL" } else { "" };
+        text.push_str(&format!(
+            " AND (SELECT count(*) FROM {open} JOIN unnest(${first}::bigint[], ${second}::integer[])
+            AS n(id, fence) ON c.id = n.id AND c.fence = n.fence{done}) = cardinality(${first})"
+        ));
+    }
+    text.push_str(" AS every FROM locked)");
+    text
+}
+
+/// The same once the causes are closed: one that was taken by somebody else in between must not leave the
+/// others closed.
+fn stood(causes: &[Cause]) -> String {
+    let mut text = String::from(", stood AS (SELECT CASE WHEN NOT (SELECT every FROM whole) THEN false");
+    for (table, of) in causes {
+        let first = of + 1;
+        text.push_str(&format!(
+            " WHEN (SELECT count(*) FROM {table}) <> cardinality(${first}) THEN steps_stale()"
+        ));
+    }
+    text.push_str(" ELSE true END AS stands)");
+    text
+}
+
+/// A part that closes causes, with the number of parameters before its own.
+type Cause = (&'static str, usize);
+
+fn causes(parts: &[(Part, bool); PARTS]) -> Vec<Cause> {
+    let (mut causes, mut before) = (vec![], 0);
+    for (part, has_rows) in parts.iter().take(OF_STANDS) {
+        if *has_rows {
+            if part.name != LOCKED.name {
+                causes.push((part.name, before));
+            }
+            before += part.columns;
+        }
+    }
+    causes
+}
+
+/// Its parameters come after so many others.
+fn numbered_after(before: usize, sql: &str) -> String {
+    let mut pieces = sql.split('$');
+    let mut text = pieces.next().unwrap_or_default().to_owned();
+    for piece in pieces {
+        let digits = piece.len() - piece.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+        let (number, rest) = piece.split_at(digits);
+        let number = number.parse::<usize>().unwrap_or_default() + before;
+        text.push_str(&format!("${number}{rest}"));
+    }
+    text
+}

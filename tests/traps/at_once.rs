@@ -1,0 +1,273 @@
+//! What is decided upon what this process wrote last: written as if somebody had looked, and not at all if
+//! anything is not as it was.
+
+use crate::support::{Database, is_done, is_superseded, order, paid, ready, report, rules, until, webhook};
+use payoutd::{
+    domain::{
+        event::{Event, Observation, Outcome},
+        id::PayoutId,
+        session::{SessionReport, SessionStatus},
+    },
+    engine::{Cause, Created, Engine, Envelope},
+    store::{effects::Claimed, inbox::InboxClaim, rules::Switch},
+};
+use std::time::Duration;
+
+const LEASE: Duration = Duration::from_secs(600);
+
+/// Keeps the beginning of each statement that writes history.
+async fn watch(database: &Database) {
+    for sql in [
+        "CREATE TABLE texts (id bigint GENERATED ALWAYS AS IDENTITY, text text)",
+        "CREATE FUNCTION keep_text() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+            INSERT INTO texts (text) SELECT current_query() FROM told LIMIT 1; RETURN NULL; END $$",
+        "CREATE TRIGGER keep_text AFTER INSERT ON history REFERENCING NEW TABLE AS told
+            FOR EACH STATEMENT EXECUTE FUNCTION keep_text()",
+    ] {
+        sqlx::query(sql).execute(&database.pool).await.unwrap();
+    }
+}
+
+/// For each of these statements since last asked, whether it was decided without looking.
+async fn at_once(database: &Database) -> Vec<bool> {
+    let texts = "WITH seen AS (DELETE FROM texts RETURNING id, text)
+        SELECT text LIKE 'WITH locked%' FROM seen ORDER BY id";
+    sqlx::query_scalar(texts).fetch_all(&database.pool).await.unwrap()
+}
+
+/// An engine whose connections are there: what it writes before is not good for those that come later.
+async fn warm(database: &Database) -> Engine {
+    let engine = database.engine(rules(None)).await;
+    let id = create(&engine).await;
+    database.starting(&engine, id).await;
+    call(database, id).await;
+    engine
+}
+
+async fn create(engine: &Engine) -> PayoutId {
+    let Created::New(stored) = engine.create(order("user-1")).await.unwrap() else { panic!() };
+    stored.payout.id
+}
+
+fn answered(effect: &Claimed, report: SessionReport) -> Envelope {
+    let event = Observation::Answered { call: effect.kind, outcome: Outcome::Accepted(report) };
+    Envelope { payout: effect.payout, event: Event::Observed(event), cause: Cause::Effect(effect.claim) }
+}
+
+/// The one call that this payout waits for.
+async fn call(database: &Database, id: PayoutId) -> Claimed {
+    let claimed = database.claim_effects(LEASE).await;
+    claimed.into_iter().find(|effect| effect.payout == id).unwrap()
+}
+
+/// All that is known of a payout but for who it is and when it was.
+async fn all_of(database: &Database, id: PayoutId) -> String {
+    let sql = "SELECT jsonb_build_object(
+            'payout', to_jsonb(p) - ARRAY['id', 'idempotency_key', 'created_at', 'since', 'updated_at',
+                'next_check_at', 'session_id', 'permit_hash', 'xmin'],
+            'planned', round(extract(epoch FROM p.next_check_at - p.updated_at)),
+            'changed', p.since = p.updated_at,
+            'history', (SELECT jsonb_agg(to_jsonb(h) - ARRAY['payout_id', 'at'] ORDER BY h.seq)
+                FROM history h WHERE h.payout_id = p.id),
+            'told', (SELECT count(*) FROM history h WHERE h.payout_id = p.id AND h.at = p.updated_at),
+            'effects', (SELECT jsonb_agg(e.kind || e.fence ORDER BY e.kind)
+                FROM effects e WHERE e.payout_id = p.id),
+            'permits', (SELECT jsonb_agg(m.kind || m.rule_set) FROM permits m
+                WHERE m.payout_id = p.id AND m.bound_to IS NOT DISTINCT FROM p.permit_hash),
+            'decisions', (SELECT jsonb_agg(d.outcome || d.seq) FROM decisions d WHERE d.payout_id = p.id),
+            'messages', (SELECT count(*) FROM notifications n WHERE n.payout_id = p.id))
+        FROM payouts p WHERE p.id = $1";
+    let all: serde_json::Value = sqlx::query_scalar(sql).bind(id.0).fetch_one(&database.pool).await.unwrap();
+    all.to_string().replace(&id.0.simple().to_string(), "its")
+}
+
+/// One process that remembers, and processes that have each just begun.
+#[tokio::test]
+async fn a_life_is_written_as_if_somebody_had_looked() {
+    let database = Database::fresh().await;
+    watch(&database).await;
+    let mut lives = vec![];
+    for remembers in [true, false] {
+        let mut engine = warm(&database).await;
+        let id = create(&engine).await;
+        let mut life = vec![all_of(&database, id).await];
+        at_once(&database).await;
+        for step in 0..5 {
+            let envelope = match step {
+                0 => answered(&call(&database, id).await, report(id, SessionStatus::Created, None)),
+                1 => answered(&call(&database, id).await, report(id, SessionStatus::InProgress, None)),
+                2 => webhook(id, ready(id), database.claim_webhooks(1).await[0]),
+                3 => answered(&call(&database, id).await, report(id, SessionStatus::InProgress, None)),
+                _ => webhook(id, paid(id), database.claim_webhooks(1).await[0]),
+            };
+            if !remembers {
+                engine = database.engine(rules(None)).await;
+            }
+            assert!(is_done(&engine.apply(vec![envelope]).await[0]));
+            assert_eq!(at_once(&database).await, [remembers], "step {step}");
+            life.push(all_of(&database, id).await);
+        }
+        assert_eq!(database.state(id).await, "succeeded");
+        lives.push(life);
+    }
+    for (step, (remembered, looked)) in lives[0].iter().zip(&lives[1]).enumerate() {
+        assert_eq!(remembered, looked, "after step {step}");
+    }
+}
+
+#[tokio::test]
+async fn what_somebody_else_has_touched_is_looked_at() {
+    let database = Database::fresh().await;
+    let (engine, other) = (warm(&database).await, database.engine(rules(None)).await);
+    watch(&database).await;
+    // Moved on by another process.
+    let id = create(&engine).await;
+    let start = |effect: &Claimed, status| answered(effect, report(id, status, None));
+    assert!(is_done(&other.apply(vec![start(&call(&database, id).await, SessionStatus::Created)]).await[0]));
+    at_once(&database).await;
+    let next = start(&call(&database, id).await, SessionStatus::InProgress);
+    assert!(is_done(&engine.apply(vec![next.clone()]).await[0]));
+    assert!(is_superseded(&engine.apply(vec![next]).await[0]), "its claim is closed");
+    assert_eq!(at_once(&database).await, [false]);
+    // Written by hand, with nothing changed.
+    let touch = "UPDATE payouts SET recipient_name = recipient_name WHERE id = $1";
+    database.run(touch, id).await.unwrap();
+    let claims = database.claim_webhooks(2).await;
+    assert!(is_done(&engine.apply(vec![webhook(id, ready(id), claims[0])]).await[0]));
+    assert_eq!(at_once(&database).await, [false]);
+    // And known again.
+    assert!(is_done(&engine.apply(vec![webhook(id, paid(id), claims[1])]).await[0]));
+    assert_eq!(at_once(&database).await, [true]);
+    let seqs: Vec<i64> = database.story(id).await.into_iter().map(|(seq, ..)| seq).collect();
+    assert_eq!(seqs, (1..=5).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_claim_that_is_lost_takes_no_other_event_with_it() {
+    let database = Database::fresh().await;
+    let engine = warm(&database).await;
+    watch(&database).await;
+    let (lost, good) = (create(&engine).await, create(&engine).await);
+    at_once(&database).await;
+    let claimed = database.claim_effects(LEASE).await;
+    let answer = |id: PayoutId| {
+        let effect = claimed.iter().find(|effect| effect.payout == id).unwrap();
+        answered(effect, report(id, SessionStatus::Created, None))
+    };
+    let mut late = answer(lost);
+    let Cause::Effect(claim) = &mut late.cause else { panic!() };
+    claim.fence -= 1;
+    let applied = engine.apply(vec![late, answer(good)]).await;
+    assert!(is_superseded(&applied[0]) && is_done(&applied[1]), "{applied:?}");
+    assert_eq!(database.state(lost).await, "accepted");
+    assert_eq!(database.state(good).await, "starting");
+    assert!(is_done(&engine.apply(vec![answer(lost)]).await[0]), "whoever holds the claim goes on");
+    // One claim, twice in a batch.
+    let id = lost;
+    assert_eq!(
+        at_once(&database).await,
+        [false, false],
+        "looked: the one claim was lost, the other is known"
+    );
+    let start = answered(&call(&database, id).await, report(id, SessionStatus::InProgress, None));
+    let applied = engine.apply(vec![start.clone(), start]).await;
+    assert!(is_done(&applied[0]) && is_superseded(&applied[1]), "{applied:?}");
+    assert_eq!(at_once(&database).await, [true]);
+    // A webhook that somebody else has claimed since.
+    let claim = database.claim_webhooks(1).await[0];
+    let taken = InboxClaim { fence: claim.fence - 1, ..claim };
+    assert!(is_superseded(&engine.apply(vec![webhook(id, ready(id), taken)]).await[0]));
+    assert_eq!(database.state(id).await, "processing");
+    assert!(is_done(&engine.apply(vec![webhook(id, ready(id), claim)]).await[0]));
+}
+
+/// Another transaction has the row: what it makes of it counts, not what was there when the wait began.
+#[tokio::test]
+async fn a_row_that_changes_while_it_is_waited_for_is_looked_at() {
+    let database = Database::fresh().await;
+    let engine = warm(&database).await;
+    watch(&database).await;
+    for changes in [true, false] {
+        let id = create(&engine).await;
+        let effect = call(&database, id).await;
+        at_once(&database).await;
+        let mut other = database.pool.begin().await.unwrap();
+        let touch = "UPDATE payouts SET recipient_name = 'Other' WHERE id = $1";
+        sqlx::query(touch).bind(id.0).execute(&mut *other).await.unwrap();
+        let answer = answered(&effect, report(id, SessionStatus::Created, None));
+        let applying = tokio::spawn({
+            let engine = engine.clone();
+            async move { engine.apply(vec![answer]).await }
+        });
+        let waits = "SELECT count(*) FROM pg_stat_activity
+            WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE 'WITH locked%'";
+        until("it waits for the row", async || database.number(waits).await == 1).await;
+        if changes {
+            other.commit().await.unwrap()
+        } else {
+            other.rollback().await.unwrap()
+        }
+        assert!(is_done(&applying.await.unwrap()[0]));
+        assert_eq!(at_once(&database).await, [!changes]);
+        let name = "SELECT count(*) FROM payouts WHERE recipient_name = 'Other'";
+        assert_eq!(database.number(name).await, 1, "nothing was written over");
+        assert_eq!(database.state(id).await, "starting");
+    }
+}
+
+#[tokio::test]
+async fn events_of_one_payout_follow_each_other_at_once() {
+    let database = Database::fresh().await;
+    let engine = database.engine(rules(None)).await;
+    let id = create(&engine).await;
+    database.starting(&engine, id).await;
+    watch(&database).await;
+    let start = answered(&call(&database, id).await, report(id, SessionStatus::InProgress, None));
+    let claims = database.claim_webhooks(2).await;
+    let batch = vec![start, webhook(id, ready(id), claims[0]), webhook(id, ready(id), claims[1])];
+    assert!(engine.apply(batch).await.iter().all(is_done));
+    assert_eq!(at_once(&database).await, [true]);
+    assert_eq!(database.state(id).await, "confirming");
+    let confirms = "SELECT count(*) FROM effects WHERE kind = 'confirm' AND bound_to IS NOT NULL";
+    assert_eq!(database.number(confirms).await, 1);
+}
+
+#[tokio::test]
+async fn a_switch_that_was_thrown_holds_for_what_is_known_too() {
+    let database = Database::fresh().await;
+    let (engine, other) = (database.engine(rules(None)).await, database.engine(rules(None)).await);
+    let id = database.processing(&engine, "user-1", 1).await[0];
+    other.set_confirms("demo", Switch::Off, "tester", "a test").await.unwrap();
+    watch(&database).await;
+    let claims = database.claim_webhooks(2).await;
+    let both = claims.into_iter().map(|claim| webhook(id, ready(id), claim)).collect();
+    assert!(engine.apply(both).await.iter().all(is_done));
+    assert_eq!(at_once(&database).await, [true]);
+    assert_eq!(database.state(id).await, "on_hold");
+    assert_eq!(database.number("SELECT count(*) FROM permits").await, 0);
+}
+
+#[tokio::test]
+async fn a_connection_that_was_taken_away_costs_nothing() {
+    let database = Database::fresh().await;
+    let engine = warm(&database).await;
+    let id = database.processing(&engine, "user-1", 1).await[0];
+    watch(&database).await;
+    let others = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+        WHERE datname = current_database() AND pid <> pg_backend_pid()";
+    assert!(database.number(others).await > 0);
+    let claims = database.claim_webhooks(2).await;
+    assert!(is_done(&engine.apply(vec![webhook(id, ready(id), claims[0])]).await[0]));
+    assert!(database.number(others).await > 0);
+    assert!(is_done(&engine.apply(vec![webhook(id, paid(id), claims[1])]).await[0]));
+    assert_eq!(
+        at_once(&database).await,
+        [false, false],
+        "who has lost its server forgets what it wrote there"
+    );
+    assert_eq!(database.state(id).await, "succeeded");
+    let new = order("user-2");
+    assert!(database.number(others).await > 0);
+    assert!(matches!(engine.create(new.clone()).await, Ok(Created::New(_))));
+    assert!(matches!(engine.create(new).await, Ok(Created::Existing(_))));
+}
