@@ -71,8 +71,11 @@ pub async fn serve(options: Options) {
         pike: options.pike,
         notify: options.notify,
     });
-    let router =
-        Router::new().route("/v1/payouts", post(order)).route("/pike", post(webhook)).with_state(service);
+    let router = Router::new()
+        .route("/v1/payouts", post(order))
+        .route("/pike", post(webhook))
+        .route("/bare", post(bare))
+        .with_state(service);
     let listener = TcpListener::bind(options.listen).await.unwrap();
     axum::serve(listener, router).await.unwrap();
 }
@@ -152,6 +155,13 @@ async fn advance(tx: &mut PgConnection, id: Uuid, step: i32, status: &str) {
         .execute(tx)
         .await
         .unwrap();
+}
+
+/// The least that a receiver can do: one insert, and 200 once it is committed.
+async fn bare(State(service): State<Arc<Service>>, body: Bytes) -> StatusCode {
+    let kept = sqlx::query("INSERT INTO bare (body) VALUES ($1)").bind(body.as_ref());
+    kept.execute(&service.pool).await.unwrap();
+    StatusCode::OK
 }
 
 async fn webhook(State(service): State<Arc<Service>>, headers: HeaderMap, body: Bytes) -> StatusCode {

@@ -40,3 +40,8 @@ CREATE TABLE notifications (
     created_at   timestamptz NOT NULL DEFAULT now(),
     delivered_at timestamptz
 );
+CREATE TABLE bare (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    body bytea NOT NULL,
+    received_at timestamptz NOT NULL DEFAULT now()
+);

@@ -9,11 +9,14 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
 use tokio::{net::TcpListener, sync::oneshot, task::JoinSet};
+
+/// Between two tries of an order that was not taken.
+const AGAIN: Duration = Duration::from_millis(20);
 
 type Waiting = Mutex<HashMap<String, oneshot::Sender<()>>>;
 
@@ -109,18 +112,46 @@ impl Load {
         (began.elapsed(), accepted)
     }
 
+    /// Until it is taken: who finds all connections taken comes again, under the same key.
     async fn order(&self, door: &Door, reference: &str) {
-        let request = self
-            .http
-            .post(&door.orders)
-            .header("authorization", format!("Bearer {}", door.key))
-            .header("content-type", "application/json")
-            .header("idempotency-key", reference)
-            .body(order(reference));
-        let answer = request.send().await.unwrap();
-        let status = answer.status();
-        let body = answer.text().await.unwrap();
-        assert_eq!(status.as_u16(), 201, "{body}");
+        // As callers' keys are: without an order.
+        let key: String = uuid::Uuid::now_v7().simple().to_string().chars().rev().collect();
+        loop {
+            let request = self
+                .http
+                .post(&door.orders)
+                .header("authorization", format!("Bearer {}", door.key))
+                .header("content-type", "application/json")
+                .header("idempotency-key", &key)
+                .body(order(reference));
+            if let Ok(answer) = request.send().await
+                && answer.status().as_u16() != 503
+            {
+                let status = answer.status();
+                let body = answer.text().await.unwrap();
+                assert!(status.is_success(), "{status} {body}");
+                return;
+            }
+            tokio::time::sleep(AGAIN).await;
+        }
+    }
+
+    /// Gives so many orders, `at_once` under way, and does not wait for what becomes of them.
+    pub async fn orders(&self, count: u32, at_once: u32) {
+        let left = Arc::new(AtomicI64::new(i64::from(count)));
+        let mut tasks = JoinSet::new();
+        for _ in 0..at_once {
+            let (load, left) = (self.clone(), Arc::clone(&left));
+            tasks.spawn(async move {
+                while left.fetch_sub(1, Ordering::Relaxed) > 0 {
+                    let n = load.next.fetch_add(1, Ordering::Relaxed);
+                    load.order(&load.doors[n % load.doors.len()], &format!("{}-{n}", load.run)).await;
+                }
+            });
+        }
+        while let Some(done) = tasks.join_next().await {
+            done.unwrap();
+        }
     }
 
     /// This load for so long; each payout that was begun is finished.
@@ -152,21 +183,45 @@ impl Load {
     }
 
     async fn open(&self, per_second: u32, time: Duration) -> Ran {
-        let mut tasks = JoinSet::new();
-        let (began, mut count) = (tokio::time::Instant::now(), 0_u32);
-        loop {
-            let due = Duration::from_secs_f64(f64::from(count) / f64::from(per_second));
-            if due >= time {
-                return gather(tasks).await;
-            }
-            tokio::time::sleep_until(began + due).await;
-            count += 1;
+        evenly(per_second, time, || {
             let load = self.clone();
-            tasks.spawn(async move {
+            async move {
                 let (took, accepted) = load.one().await;
                 Ran { times: vec![took], accepted: vec![accepted] }
-            });
+            }
+        })
+        .await
+    }
+
+    /// Posts a body so many times a second, for the time that each answer takes.
+    pub async fn posts(&self, url: &str, body: &str, per_second: u32, time: Duration) -> Vec<Duration> {
+        let ran = evenly(per_second, time, || {
+            let request = self.http.post(url).body(body.to_owned());
+            async move {
+                let began = Instant::now();
+                request.send().await.unwrap().error_for_status().unwrap();
+                Ran { times: vec![began.elapsed()], accepted: vec![] }
+            }
+        });
+        ran.await.times
+    }
+}
+
+/// Begins so many a second, however long each takes.
+async fn evenly<F>(per_second: u32, time: Duration, begin: impl Fn() -> F) -> Ran
+where
+    F: Future<Output = Ran> + Send + 'static,
+{
+    let mut tasks = JoinSet::new();
+    let (began, mut count) = (tokio::time::Instant::now(), 0_u32);
+    loop {
+        let due = Duration::from_secs_f64(f64::from(count) / f64::from(per_second));
+        if due >= time {
+            return gather(tasks).await;
         }
+        tokio::time::sleep_until(began + due).await;
+        count += 1;
+        tasks.spawn(begin());
     }
 }
 

@@ -9,7 +9,11 @@
 
 mod by_hand;
 mod floor;
+mod gate;
+mod grown;
 mod load;
+mod long;
+mod many;
 mod measure;
 mod minimal;
 mod ours;
@@ -20,6 +24,7 @@ mod table;
 mod text;
 
 use clap::{Parser, Subcommand};
+use std::process::ExitCode;
 
 #[derive(Parser)]
 #[command(bin_name = "life")]
@@ -37,12 +42,22 @@ enum What {
     Run(rounds::Options),
     /// One side under load until it is stopped, for a profiler.
     Hold(rounds::Hold),
+    /// One, two and four processes on one database.
+    Replicas(many::Replicas),
+    /// What has waited while Pike was away.
+    Backlog(many::Backlog),
+    /// The same load on few payouts and on many that are finished.
+    Grown(grown::Grown),
+    /// A fixed rate for long: memory, dead rows, sizes.
+    Long(long::Long),
+    /// Fails if a payout costs more than it did.
+    Gate(gate::Gate),
     /// The service by hand: started by the others.
     #[command(hide = true)]
     ByHand(by_hand::Options),
 }
 
-fn main() {
+fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     runtime.block_on(async {
@@ -50,7 +65,13 @@ fn main() {
             None => rounds::run(rounds::Options::short()).await,
             Some(What::Run(options)) => rounds::run(options).await,
             Some(What::Hold(options)) => rounds::hold(options).await,
+            Some(What::Replicas(options)) => many::replicas(options).await,
+            Some(What::Backlog(options)) => many::backlog(options).await,
+            Some(What::Grown(options)) => grown::grown(options).await,
+            Some(What::Long(options)) => long::long(options).await,
+            Some(What::Gate(options)) => return gate::gate(options).await,
             Some(What::ByHand(options)) => by_hand::serve(options).await,
         }
-    });
+        ExitCode::SUCCESS
+    })
 }

@@ -38,10 +38,19 @@ pub fn own_cpu() -> f64 {
     cpu(std::process::id())
 }
 
+/// Resident memory of a process, MiB: the most that it has had, and what it has.
+pub fn memory(pid: u32) -> [f64; 2] {
+    ["VmHWM:", "VmRSS:"].map(|what| of_status(pid, what))
+}
+
 /// The most resident memory that a process has had, MiB.
 pub fn most_memory(pid: u32) -> f64 {
+    of_status(pid, "VmHWM:")
+}
+
+fn of_status(pid: u32, what: &str) -> f64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let line = status.lines().find_map(|line| line.strip_prefix(what));
     let kib: u32 = line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0);
     f64::from(kib) / 1024.0
 }
@@ -87,13 +96,23 @@ impl Postgres {
         tokio::time::sleep(Duration::from_millis(1_100)).await;
         let cpu = self.cpu();
         let sql = format!(
-            "SELECT (pg_current_wal_lsn() - '0/0')::bigint, ({})::bigint,
+            "SELECT (pg_current_wal_lsn() - '0/0')::bigint, (SELECT wal_fpi FROM pg_stat_wal), ({})::bigint,
                 (SELECT sum(xact_commit)::bigint FROM pg_stat_database)",
             if self.version >= 180_000 { FSYNCS } else { FSYNCS_BEFORE_18 }
         );
         let used = sqlx::query_as(AssertSqlSafe(sql));
-        let (wal, fsyncs, commits): (i64, i64, i64) = used.fetch_one(&mut self.db).await.unwrap();
-        Used { cpu, wal: float(wal), fsyncs: float(fsyncs), commits: float(commits) }
+        let (wal, pages, fsyncs, commits): (i64, i64, i64, i64) = used.fetch_one(&mut self.db).await.unwrap();
+        let [wal, pages, fsyncs, commits] = [wal, pages, fsyncs, commits].map(float);
+        Used { cpu, wal, pages, fsyncs, commits }
+    }
+
+    /// Changes settings of the server: `wal_compression = on`.
+    pub async fn set(&mut self, settings: &[String]) {
+        for setting in settings {
+            let sql = format!("ALTER SYSTEM SET {setting}");
+            sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut self.db).await.unwrap();
+        }
+        sqlx::query("SELECT pg_reload_conf()").execute(&mut self.db).await.unwrap();
     }
 
     pub async fn checkpoint(&mut self) {
@@ -106,11 +125,12 @@ pub fn float(count: i64) -> f64 {
     count.to_string().parse().unwrap()
 }
 
-/// What a Postgres server has used: seconds of CPU, bytes of WAL, fsyncs of it, commits.
+/// What a Postgres server has used: seconds of CPU, bytes of WAL, whole pages in it, fsyncs of it, commits.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Used {
     pub cpu: f64,
     pub wal: f64,
+    pub pages: f64,
     pub fsyncs: f64,
     pub commits: f64,
 }
@@ -122,6 +142,7 @@ impl Sub for Used {
         Self {
             cpu: self.cpu - before.cpu,
             wal: self.wal - before.wal,
+            pages: self.pages - before.pages,
             fsyncs: self.fsyncs - before.fsyncs,
             commits: self.commits - before.commits,
         }

@@ -33,8 +33,8 @@ pub struct Pike {
     sessions: Mutex<HashMap<u64, Started>>,
     next: AtomicU64,
     http: reqwest::Client,
-    /// Where webhooks go; set once the service is there.
-    hook: Mutex<String>,
+    /// Where webhooks go, by turns; set once the service is there.
+    hooks: Mutex<Vec<String>>,
     scheme: Mutex<Scheme>,
     /// From sending a webhook to its acknowledgement.
     pub acknowledged: Mutex<Vec<Duration>>,
@@ -92,7 +92,7 @@ impl Pike {
             sessions: Mutex::default(),
             next: AtomicU64::new(1),
             http,
-            hook: Mutex::default(),
+            hooks: Mutex::default(),
             scheme: Mutex::new(Scheme::Hmac(text::hmac_key(secret))),
             acknowledged: Mutex::default(),
             calls: AtomicU64::new(0),
@@ -111,8 +111,15 @@ impl Pike {
     }
 
     /// From now on webhooks go there.
-    pub fn send_to(&self, hook: String) {
-        *self.hook.lock().unwrap() = hook;
+    pub fn send_to(&self, hooks: Vec<String>) {
+        *self.hooks.lock().unwrap() = hooks;
+    }
+
+    /// Each of several has its turn.
+    fn hook(&self, session: &str) -> String {
+        let hooks = self.hooks.lock().unwrap();
+        let turn = usize::try_from(number(session)).unwrap();
+        hooks[turn % hooks.len()].clone()
     }
 
     pub fn sign_with(&self, scheme: Scheme) {
@@ -126,7 +133,7 @@ impl Pike {
             Scheme::Hmac(key) => text::hmac(key, body.as_bytes()),
             Scheme::Rsa(key) => text::rsa(key, body.as_bytes()),
         };
-        let hook = self.hook.lock().unwrap().clone();
+        let hook = self.hook(&session);
         loop {
             let began = Instant::now();
             let request = self.http.post(&hook).header("content-type", "application/json");
@@ -153,7 +160,8 @@ async fn create(State(pike): State<Arc<Pike>>, _body: Bytes) -> Answer {
     if pike.is_away() {
         return AWAY;
     }
-    let id = pike.next.fetch_add(1, Ordering::Relaxed);
+    // Each once, in no order: nobody's index is to grow at its end because of us.
+    let id = pike.next.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let now = now();
     Ok(format!(
         r#"{{"status":"ok","session":{{"id":"ps_{id:020}","status":"created","created_at":"{now}","updated_at":"{now}"}}}}"#

@@ -16,7 +16,17 @@ use payoutd::{
     store::pool,
 };
 use sqlx::{Connection, PgConnection};
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+/// About what the stub's have.
+const WEBHOOK_BYTES: usize = 700;
 
 #[derive(Clone, Debug, Args)]
 pub struct Options {
@@ -36,11 +46,11 @@ pub struct Options {
     #[arg(long, value_delimiter = ',')]
     per_second: Vec<u32>,
     /// Which sides.
-    #[arg(long, value_delimiter = ',', default_value = "ours,by-hand,minimal,rsa")]
+    #[arg(long, value_delimiter = ',', default_value = "ours,by-hand,minimal,rsa,bare")]
     sides: Vec<Side>,
     /// Connections of the service by hand.
     #[arg(long, default_value_t = 40)]
-    connections: u32,
+    pub connections: u32,
     /// A line of payoutd's settings, to see what a part costs: checker.every = "1h"
     #[arg(long)]
     set: Vec<String>,
@@ -50,6 +60,11 @@ pub struct Options {
 }
 
 impl Options {
+    /// Turns that measure for so many seconds.
+    pub fn turns_of(seconds: u64) -> Self {
+        Self { seconds, ..Self::short() }
+    }
+
     /// A look that takes a minute.
     pub fn short() -> Self {
         let sides = vec![Side::Ours, Side::ByHand, Side::Minimal];
@@ -88,6 +103,8 @@ pub enum Side {
     Minimal,
     /// payoutd, webhooks signed by Pike (RSA).
     Rsa,
+    /// One insert for each webhook, nothing else; for latencies at a fixed rate.
+    Bare,
 }
 
 impl Side {
@@ -97,24 +114,26 @@ impl Side {
             Self::ByHand => "by hand, one transaction per step",
             Self::Minimal => "pgbench, one statement per step",
             Self::Rsa => "payoutd, RSA webhooks",
+            Self::Bare => "one insert a webhook",
         }
     }
 }
 
 /// What all turns share.
-struct Ground {
+pub struct Ground {
     cluster: Cluster,
-    server: Postgres,
-    stage: Stage,
-    pike: Arc<Pike>,
-    collector: Arc<Collector>,
+    pub server: Postgres,
+    pub stage: Stage,
+    pub pike: Arc<Pike>,
+    pub collector: Arc<Collector>,
     databases: u32,
+    runs: AtomicU32,
     set: String,
     sql: Vec<String>,
 }
 
 impl Ground {
-    async fn open(connections: u32, set: &[String], sql: &[String]) -> Self {
+    pub async fn open(connections: u32, set: &[String], sql: &[String]) -> Self {
         let dir = std::env::temp_dir().join(format!("payoutd-bench-{}", uuid::Uuid::now_v7().simple()));
         let mut options = ClusterOptions::kept(dir.join("postgres"));
         // pgbench has one for each life in flight.
@@ -137,10 +156,20 @@ impl Ground {
             told: format!("http://{told_at}/told"),
             connections,
         };
-        Self { cluster, server, stage, pike, collector, databases: 0, set: set.join("\n"), sql: sql.to_vec() }
+        Self {
+            cluster,
+            server,
+            stage,
+            pike,
+            collector,
+            databases: 0,
+            runs: AtomicU32::new(0),
+            set: set.join("\n"),
+            sql: sql.to_vec(),
+        }
     }
 
-    async fn database(&mut self) -> String {
+    pub async fn database(&mut self) -> String {
         self.databases += 1;
         let name = format!("life_{}", self.databases);
         let mut admin = PgConnection::connect(&self.cluster.url("postgres")).await.unwrap();
@@ -148,39 +177,53 @@ impl Ground {
         self.cluster.url(&name)
     }
 
-    async fn service(&mut self, side: Side) -> Service {
+    pub async fn service(&mut self, side: Side) -> Service {
         let url = self.database().await;
         let service = match side {
-            Side::ByHand => service::by_hand(&self.stage, &url).await,
+            Side::ByHand | Side::Bare => service::by_hand(&self.stage, &url).await,
             Side::Ours | Side::Rsa | Side::Minimal => {
                 let key = ours::prepare(&url, &self.sql).await;
                 let settings = ours::Settings { rsa_webhooks: side == Side::Rsa, more: self.set.clone() };
                 ours::start(&self.stage, &url, &key, &settings).await
             }
         };
-        self.pike.send_to(service.hook.clone());
+        self.pike.send_to(vec![service.hook.clone()]);
         self.pike.sign_with(self.scheme(side));
         service
     }
 
-    fn scheme(&self, side: Side) -> Scheme {
+    pub fn scheme(&self, side: Side) -> Scheme {
         let read = |name: &str| std::fs::read_to_string(self.stage.dir.join(name)).unwrap();
         match side {
             Side::Rsa => Scheme::Rsa(Box::new(keys::signing_key(&read("keys/pike.key.pem")).unwrap())),
-            Side::Ours | Side::ByHand | Side::Minimal => {
+            Side::Ours | Side::ByHand | Side::Minimal | Side::Bare => {
                 Scheme::Hmac(crate::text::hmac_key(read("webhook.secret").trim().as_bytes()))
             }
         }
     }
 
-    fn load(&self, doors: Vec<Door>) -> Load {
-        Load::new(doors, Arc::clone(&self.collector), &format!("run{}", self.databases))
+    pub fn load(&self, doors: Vec<Door>) -> Load {
+        let run = self.runs.fetch_add(1, Ordering::Relaxed);
+        Load::new(doors, Arc::clone(&self.collector), &format!("run{run}"))
     }
 
-    async fn turn(&mut self, side: Side, shape: Shape, options: &Options) -> Sample {
+    pub async fn turn(&mut self, side: Side, shape: Shape, options: &Options) -> Sample {
         let (warm, time) = (Duration::from_secs(options.warm), Duration::from_secs(options.seconds));
         let service = self.service(side).await;
         self.server.checkpoint().await;
+        let sample = self.sample(&service, shape, warm, time).await;
+        service.stop().await;
+        sample
+    }
+
+    /// This load on a service that is ready.
+    pub async fn sample(
+        &mut self,
+        service: &Service,
+        shape: Shape,
+        warm: Duration,
+        time: Duration,
+    ) -> Sample {
         let load = self.load(vec![service.door.clone()]);
         load.run(shape, warm).await;
         self.pike.acknowledged.lock().unwrap().clear();
@@ -195,13 +238,14 @@ impl Ground {
         let mut acknowledged = std::mem::take(&mut *self.pike.acknowledged.lock().unwrap());
         let count = float(i64::try_from(times.len()).unwrap());
         let rss = measure::most_memory(service.pid());
-        let sample = Sample {
+        Sample {
             rate: count / took,
             service_us: service_cpu * 1e6 / count,
             postgres_us: used.cpu * 1e6 / count,
             driver_us: own_cpu * 1e6 / count,
             fsyncs: used.fsyncs / count,
             wal: used.wal / count,
+            pages: used.pages / count,
             commits: used.commits / count,
             p50: quantile(&mut times, 0.5),
             p99: quantile(&mut times, 0.99),
@@ -211,9 +255,7 @@ impl Ground {
             ack99: quantile(&mut acknowledged, 0.99),
             rss,
             ready: service.ready_after.as_secs_f64() * 1e3,
-        };
-        service.stop().await;
-        sample
+        }
     }
 
     async fn minimal(&mut self, program: &Path, clients: u32, options: &Options) -> Sample {
@@ -232,13 +274,27 @@ impl Ground {
         }
     }
 
+    /// As many webhooks as payouts at this rate have, each kept by one insert.
+    async fn bare(&mut self, payouts_per_second: u32, options: &Options) -> Sample {
+        let service = self.service(Side::Bare).await;
+        let url = service.door.orders.replace("/v1/payouts", "/bare");
+        let load = self.load(vec![service.door.clone()]);
+        let body = "{}".repeat(WEBHOOK_BYTES / 2);
+        let rate = payouts_per_second * 2;
+        load.posts(&url, &body, rate, Duration::from_secs(options.warm)).await;
+        let mut times = load.posts(&url, &body, rate, Duration::from_secs(options.seconds)).await;
+        service.stop().await;
+        let (ack50, ack99) = (quantile(&mut times, 0.5), quantile(&mut times, 0.99));
+        Sample { rate: f64::from(payouts_per_second), ack50, ack99, ..Sample::nothing() }
+    }
+
     async fn floor(&mut self) -> Floor {
         let url = self.database().await;
         minimal::prepare(&url).await;
         floor::measure(&url, &mut self.server, Duration::from_secs(2)).await
     }
 
-    async fn close(self) {
+    pub async fn close(self) {
         drop(self.server);
         self.cluster.stop().await.unwrap();
         let _ = std::fs::remove_dir_all(&self.stage.dir);
@@ -263,7 +319,8 @@ pub async fn run(options: Options) {
                     (Side::Minimal, Some(program), Shape::InFlight(clients)) => {
                         ground.minimal(program, clients, &options).await
                     }
-                    (Side::Minimal, ..) => continue,
+                    (Side::Bare, _, Shape::PerSecond(rate)) => ground.bare(rate, &options).await,
+                    (Side::Minimal | Side::Bare, ..) => continue,
                     (Side::Ours | Side::ByHand | Side::Rsa, ..) => ground.turn(side, shape, &options).await,
                 };
                 eprintln!("round {round}, {shape}, {}: {:.0}/s", side.name(), sample.rate);

@@ -12,6 +12,8 @@ pub struct Sample {
     pub driver_us: f64,
     pub fsyncs: f64,
     pub wal: f64,
+    /// Whole pages in the WAL: those that were touched first after a checkpoint.
+    pub pages: f64,
     pub commits: f64,
     pub p50: f64,
     pub p99: f64,
@@ -34,6 +36,7 @@ impl Sample {
             driver_us: no,
             fsyncs: no,
             wal: no,
+            pages: no,
             commits: no,
             p50: no,
             p99: no,
@@ -50,13 +53,14 @@ impl Sample {
 type Row = (Side, Shape, Sample);
 type Column = (&'static str, fn(&Sample) -> f64, usize);
 
-const COLUMNS: [Column; 15] = [
+const COLUMNS: [Column; 16] = [
     ("payouts/s", |s| s.rate, 0),
     ("service µs", |s| s.service_us, 0),
     ("Postgres µs", |s| s.postgres_us, 0),
     ("driver µs", |s| s.driver_us, 0),
     ("fsyncs", |s| s.fsyncs, 2),
     ("WAL bytes", |s| s.wal, 0),
+    ("pages", |s| s.pages, 2),
     ("commits", |s| s.commits, 2),
     ("p50 ms", |s| s.p50, 0),
     ("p99 ms", |s| s.p99, 0),
@@ -151,11 +155,16 @@ fn ratios(text: &mut String, rows: &[Row], floors: &[Floor], kinds: &[(Shape, Si
 
 /// Times at the same rate, ours by theirs.
 fn times(text: &mut String, rows: &[Row], shape: Shape) {
-    let times: [(&str, fn(&Sample) -> f64); 4] =
-        [("p50", |s| s.p50), ("p99", |s| s.p99), ("webhook p50", |s| s.ack50), ("webhook p99", |s| s.ack99)];
-    for (name, value) in times {
-        let [ours, theirs] = [Side::Ours, Side::ByHand].map(|side| values(rows, side, shape, value));
+    type Time = (&'static str, fn(&Sample) -> f64, Side);
+    let times: [Time; 4] = [
+        ("p50", |s| s.p50, Side::ByHand),
+        ("p99", |s| s.p99, Side::ByHand),
+        ("webhook p50", |s| s.ack50, Side::Bare),
+        ("webhook p99", |s| s.ack99, Side::Bare),
+    ];
+    for (name, value, other) in times {
+        let [ours, theirs] = [Side::Ours, other].map(|side| values(rows, side, shape, value));
         let ratios: Vec<f64> = ours.iter().zip(&theirs).map(|(a, b)| a / b).collect();
-        writeln!(text, "{shape}: {name} {} × {}", cell(ratios, 2), Side::ByHand.name()).unwrap();
+        writeln!(text, "{shape}: {name} {} × {}", cell(ratios, 2), other.name()).unwrap();
     }
 }
