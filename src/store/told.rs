@@ -7,6 +7,7 @@ use crate::domain::{
     id::{PayoutId, ProjectId, SessionId},
 };
 use sqlx::PgConnection;
+use std::collections::BTreeMap;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -54,46 +55,68 @@ pub struct NewTold {
 /// # Errors
 /// Database errors only.
 pub async fn add(tx: &mut PgConnection, new: &[NewTold]) -> Result<(), StoreError> {
+    // One statement can touch a row once: what is told of a session again comes with the next.
+    let mut waves: Vec<Vec<&NewTold>> = vec![];
+    let mut told: BTreeMap<(&ProjectId, &SessionId), usize> = BTreeMap::new();
     for new in new {
-        let told = &new.told;
-        sqlx::query(
-            "INSERT INTO told_sessions AS t (project_id, session_id, tag, payout_id, payouts, amount_minor,
-                currency, ready, paid_payouts, paid_minor, newest, newest_at, inbox_id, received_at)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
-             ON CONFLICT (project_id, session_id) DO UPDATE SET
-                tag = coalesce(excluded.tag, t.tag),
-                payout_id = coalesce(excluded.payout_id, t.payout_id),
-                payouts = greatest(excluded.payouts, t.payouts),
-                amount_minor = coalesce(excluded.amount_minor, t.amount_minor),
-                currency = coalesce(excluded.currency, t.currency),
-                ready = excluded.ready OR t.ready,
-                paid_payouts = greatest(excluded.paid_payouts, t.paid_payouts),
-                paid_minor = greatest(excluded.paid_minor, t.paid_minor),
-                newest = CASE WHEN (excluded.newest_at, array_position($15::text[], excluded.newest))
-                    >= (t.newest_at, array_position($15::text[], t.newest))
-                    THEN excluded.newest ELSE t.newest END,
-                newest_at = greatest(excluded.newest_at, t.newest_at),
-                inbox_id = greatest(excluded.inbox_id, t.inbox_id),
-                received_at = greatest(excluded.received_at, t.received_at)",
-        )
-        .bind(&new.project.0)
-        .bind(&new.session.0)
-        .bind(&told.tag)
-        .bind(told.names.map(|id| id.0))
-        .bind(i32::try_from(told.payouts).unwrap_or(i32::MAX))
-        .bind(told.amount_minor)
-        .bind(&told.currency)
-        .bind(told.newest == Newest::Ready)
-        .bind(i32::try_from(told.paid_payouts).unwrap_or(i32::MAX))
-        .bind(told.paid_minor)
-        .bind(told.newest.code())
-        .bind(new.at)
-        .bind(new.inbox_id)
-        .bind(new.received_at)
-        .bind(Newest::IN_ORDER.map(|newest| newest.code()))
-        .execute(&mut *tx)
-        .await?;
+        let wave = told.entry((&new.project, &new.session)).or_default();
+        if waves.len() == *wave {
+            waves.push(vec![]);
+        }
+        waves[*wave].push(new);
+        *wave += 1;
     }
+    for mut wave in waves {
+        // Two who hear the same must not wait for each other in a circle.
+        wave.sort_by(|one, other| (&one.project, &one.session).cmp(&(&other.project, &other.session)));
+        add_once(tx, &wave).await?;
+    }
+    Ok(())
+}
+
+async fn add_once(tx: &mut PgConnection, new: &[&NewTold]) -> Result<(), StoreError> {
+    fn column<'a, C>(new: &[&'a NewTold], of: impl Fn(&'a NewTold) -> C) -> Vec<C> {
+        new.iter().map(|new| of(new)).collect()
+    }
+    sqlx::query(
+        "INSERT INTO told_sessions AS t (project_id, session_id, tag, payout_id, payouts, amount_minor,
+            currency, ready, paid_payouts, paid_minor, newest, newest_at, inbox_id, received_at)
+         SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::uuid[], $5::integer[], $6::bigint[],
+            $7::text[], $8::boolean[], $9::integer[], $10::bigint[], $11::text[], $12::timestamptz[],
+            $13::bigint[], $14::timestamptz[])
+         ON CONFLICT (project_id, session_id) DO UPDATE SET
+            tag = coalesce(excluded.tag, t.tag),
+            payout_id = coalesce(excluded.payout_id, t.payout_id),
+            payouts = greatest(excluded.payouts, t.payouts),
+            amount_minor = coalesce(excluded.amount_minor, t.amount_minor),
+            currency = coalesce(excluded.currency, t.currency),
+            ready = excluded.ready OR t.ready,
+            paid_payouts = greatest(excluded.paid_payouts, t.paid_payouts),
+            paid_minor = greatest(excluded.paid_minor, t.paid_minor),
+            newest = CASE WHEN (excluded.newest_at, array_position($15::text[], excluded.newest))
+                >= (t.newest_at, array_position($15::text[], t.newest))
+                THEN excluded.newest ELSE t.newest END,
+            newest_at = greatest(excluded.newest_at, t.newest_at),
+            inbox_id = greatest(excluded.inbox_id, t.inbox_id),
+            received_at = greatest(excluded.received_at, t.received_at)",
+    )
+    .bind(column(new, |new| new.project.0.as_str()))
+    .bind(column(new, |new| new.session.0.as_str()))
+    .bind(column(new, |new| new.told.tag.as_deref()))
+    .bind(column(new, |new| new.told.names.map(|id| id.0)))
+    .bind(column(new, |new| i32::try_from(new.told.payouts).unwrap_or(i32::MAX)))
+    .bind(column(new, |new| new.told.amount_minor))
+    .bind(column(new, |new| new.told.currency.as_deref()))
+    .bind(column(new, |new| new.told.newest == Newest::Ready))
+    .bind(column(new, |new| i32::try_from(new.told.paid_payouts).unwrap_or(i32::MAX)))
+    .bind(column(new, |new| new.told.paid_minor))
+    .bind(column(new, |new| new.told.newest.code()))
+    .bind(column(new, |new| new.at))
+    .bind(column(new, |new| new.inbox_id))
+    .bind(column(new, |new| new.received_at))
+    .bind(Newest::IN_ORDER.map(|newest| newest.code()))
+    .execute(tx)
+    .await?;
     Ok(())
 }
 
