@@ -22,6 +22,11 @@ use secrecy::ExposeSecret;
 use std::{collections::BTreeSet, ffi::OsString, path::PathBuf, process::ExitCode};
 use tokio_util::sync::CancellationToken;
 
+/// A payout is some thousand allocations on a few threads, which the system's allocator has wait for each
+/// other.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// Pays out to people's cards through Pike: never twice, never lost, never against the rules.
 #[derive(Parser)]
 #[command(name = "payoutd", version)]

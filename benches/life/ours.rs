@@ -77,8 +77,6 @@ notify_secret_file = "keys/notify.secret"
         .arg(&config)
         .env("DATABASE_URL", url)
         .env("PAYOUTD_PIKE_BASE_URL", pike)
-        // As in the image.
-        .env("MALLOC_ARENA_MAX", "1")
         .stdout(log)
         .stderr(Stdio::inherit());
     let door = Door { orders: format!("http://127.0.0.1:{api}/v1/payouts"), key: key.to_owned() };
