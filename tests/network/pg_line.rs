@@ -1,5 +1,5 @@
-//! The line between payoutd and Postgres: bytes as they come, until an order of the test or a COMMIT on its
-//! way says otherwise.
+//! The line between payoutd and Postgres: bytes as they come, until an order of the test or a commit on its
+//! way says otherwise: a COMMIT, or a statement that is its own.
 
 use crate::{
     proxy::{Line, linger, reset},
@@ -22,6 +22,11 @@ use tokio::{
 
 /// How the simple query that ends a transaction looks on the wire.
 const COMMIT: &[u8] = b"Q\0\0\0\x0bCOMMIT\0";
+
+/// A statement with its parameters, and how long that is at least if it writes: those that commit by
+/// themselves carry rows, webhooks or orders.
+const BIND: u8 = b'B';
+const A_WRITE: usize = 900;
 
 /// How long a silent connection stays open: longer than any test, so that nobody is told by its end.
 const LINGER: Duration = Duration::from_secs(900);
@@ -105,7 +110,11 @@ impl PgLine {
 
     fn fate(&self, bytes: &[u8]) -> Option<AtCommit> {
         let (faults, one_in) = self.orders.borrow().at_commit.clone()?;
-        bytes.windows(COMMIT.len()).find(|window| *window == COMMIT)?;
+        let commits = bytes.windows(COMMIT.len()).any(|window| window == COMMIT);
+        let writes = bytes.first() == Some(&BIND) && bytes.len() >= A_WRITE;
+        if !commits && !writes {
+            return None;
+        }
         let mut chance = self.chance.lock().unwrap();
         if chance.usize(0..one_in) > 0 {
             return None;
