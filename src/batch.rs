@@ -2,12 +2,12 @@
 //! once; nothing ever waits for a timer. The writing runs in a task of its own, so that a caller who goes
 //! away in the middle (a client that hangs up) cancels only its own waiting, never the transaction.
 
-use std::{future::Future, sync::Arc, time::Duration};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use std::{future::Future, time::Duration};
+use tokio::sync::{mpsc, oneshot};
 
-/// Longest a batch may take. Far above what the database's own time-outs allow: what is still running then
-/// hangs on a connection that is dead without knowing it.
-const BATCH_WITHIN: Duration = Duration::from_secs(30);
+/// Longest a batch may take. Above what all that is tried for it may take one after the other, each of which
+/// is bounded by itself: a batch that is given up is nobody's any more.
+const BATCH_WITHIN: Duration = Duration::from_secs(60);
 
 type Job<T, R> = (T, oneshot::Sender<R>);
 
@@ -20,25 +20,6 @@ pub struct Batcher<T, R> {
 impl<T, R> Clone for Batcher<T, R> {
     fn clone(&self) -> Self {
         Self { queue: self.queue.clone() }
-    }
-}
-
-/// Lets so many batches be written at once, whosever they are: while one waits for its turn it grows. Many
-/// small transactions at the same time would cost the database, and with it everybody, far more than a few
-/// large ones.
-#[derive(Clone, Debug)]
-pub struct Gate(Arc<Semaphore>);
-
-impl Gate {
-    #[must_use]
-    pub fn new(most: usize) -> Self {
-        Self(Arc::new(Semaphore::new(most)))
-    }
-
-    /// Whether a batch that is to be written now would have to wait, and so grow.
-    #[must_use]
-    pub fn is_taken(&self) -> bool {
-        self.0.available_permits() == 0
     }
 }
 
@@ -64,23 +45,14 @@ impl<T: Send + 'static, R: Send + 'static> Batcher<T, R> {
         F: Fn(Vec<T>) -> Fut + Send + 'static,
         Fut: Future<Output = Vec<R>> + Send + 'static,
     {
-        // A gate of its own is never in the way: its batches come one after the other.
-        Self::spawn_behind(&Gate::new(1), most, depth, work)
-    }
-
-    /// As [`Self::spawn`], with a gate that others share.
-    pub fn spawn_behind<F, Fut>(gate: &Gate, most: usize, depth: usize, work: F) -> Self
-    where
-        F: Fn(Vec<T>) -> Fut + Send + 'static,
-        Fut: Future<Output = Vec<R>> + Send + 'static,
-    {
         let (queue, mut jobs) = mpsc::channel::<Job<T, R>>(depth);
-        let gate = Arc::clone(&gate.0);
         tokio::spawn(async move {
             let mut batch = Vec::with_capacity(most);
             while let Some(first) = jobs.recv().await {
-                let turn = gate.acquire().await;
                 batch.push(first);
+                // Whoever is about to submit something gets to it first: what comes from one commit comes at
+                // the same time. With nobody there this costs nothing.
+                tokio::task::yield_now().await;
                 while batch.len() < most
                     && let Ok(job) = jobs.try_recv()
                 {
@@ -89,7 +61,6 @@ impl<T: Send + 'static, R: Send + 'static> Batcher<T, R> {
                 let (items, waiting): (Vec<T>, Vec<_>) = batch.drain(..).unzip();
                 let writing = tokio::spawn(tokio::time::timeout(BATCH_WITHIN, work(items)));
                 let written = writing.await;
-                drop(turn);
                 let answers = match written {
                     Ok(Ok(answers)) => answers,
                     Ok(Err(_)) => lost("hung", waiting.len()),
@@ -102,6 +73,13 @@ impl<T: Send + 'static, R: Send + 'static> Batcher<T, R> {
             }
         });
         Self { queue }
+    }
+
+    /// Whether something waits already for the batch that is being written: what is submitted now shares the
+    /// next one with it.
+    #[must_use]
+    pub fn has_waiting(&self) -> bool {
+        self.queue.capacity() < self.queue.max_capacity()
     }
 
     /// Waits for a place in the queue, then for the answer.

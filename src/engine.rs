@@ -13,6 +13,7 @@ mod line;
 mod remembered;
 mod reports;
 mod sessions;
+mod together;
 mod write;
 
 pub use create::{CreateRefusal, Created};
@@ -22,7 +23,7 @@ pub use reports::Compared;
 pub use sessions::Sessions;
 
 use crate::{
-    batch::{Batcher, Gate, Gone},
+    batch::{Batcher, Busy, Gone},
     crash_point,
     domain::{
         decide::Refusal,
@@ -35,6 +36,7 @@ use crate::{
         StoreError,
         effects::{self, EffectClaim},
         inbox::{InboxClaim, Incoming},
+        notifications::Settled,
         payouts::{NewPayout, Stored},
         retry,
         rules::{self, Switch},
@@ -50,17 +52,21 @@ use std::{
     time::Duration,
 };
 use time::OffsetDateTime;
+use together::{Done, Item};
 use tokio::sync::Notify;
+use uuid::Uuid;
 
-/// Most events in one transaction. Bounds how long rows stay locked and how much one poisoned event delays.
+/// Most events, orders and deliveries in one transaction. Bounds how long rows stay locked and how much one
+/// poisoned event delays.
 pub const MAX_BATCH: usize = 128;
 /// Payouts asked about in one transaction when everything is.
 const READS_IN_ONE_COMMIT: i64 = 5_000;
 /// So long a webhook waits for being kept with what it shows: no row that somebody holds keeps Pike waiting.
 const KEPT_WITHIN: Duration = Duration::from_millis(500);
-/// Transactions of events under way at once.
+/// Transactions under way at once: while one waits for the disk the other goes on. More of them would be
+/// smaller, and cost the database, and with it everybody, far more.
 const WRITERS: usize = 2;
-/// Most events waiting for a transaction; beyond it workers wait and callers are told to come back.
+/// Most items waiting for a transaction; beyond it workers wait and callers are told to come back.
 pub const MAX_WAITING: usize = 4096;
 
 /// An event on its way to a payout, with what caused it.
@@ -162,12 +168,10 @@ pub struct Core {
 #[derive(Clone)]
 pub struct Engine {
     core: Arc<Core>,
-    /// By payout: while one waits for the disk the other goes on.
-    events: [Batcher<Envelope, Result<Applied, EngineError>>; WRITERS],
+    /// By payout.
+    writers: [Batcher<Item, Done>; WRITERS],
     /// For batches that are applied as they come.
     aside: Arc<Writer>,
-    orders: Batcher<NewPayout, Result<Created, EngineError>>,
-    gate: Gate,
 }
 
 impl Engine {
@@ -176,39 +180,27 @@ impl Engine {
     pub fn start(core: Core) -> Self {
         let core = Arc::new(core);
         let writer = || Arc::new(Writer::new(core.pool.clone()));
-        let gate = Gate::new(WRITERS);
-        let events = std::array::from_fn(|_| {
+        let writers = std::array::from_fn(|_| {
             let (core, writer) = (Arc::clone(&core), writer());
-            Batcher::spawn_behind(&gate, MAX_BATCH, MAX_WAITING, move |batch| {
+            Batcher::spawn(MAX_BATCH, MAX_WAITING, move |items| {
                 let (core, writer) = (Arc::clone(&core), Arc::clone(&writer));
-                async move { core.apply(&writer, batch).await }
+                async move { core.write(&writer, items).await }
             })
         });
-        let (for_orders, orders_writer) = (Arc::clone(&core), writer());
-        let orders = Batcher::spawn_behind(&gate, MAX_BATCH, MAX_WAITING, move |batch| {
-            let (core, writer) = (Arc::clone(&for_orders), Arc::clone(&orders_writer));
-            async move { core.create(&writer, batch).await }
-        });
         let aside = writer();
-        Self { core, events, aside, orders, gate }
+        Self { core, writers, aside }
     }
 
-    fn events_of(&self, payout: PayoutId) -> &Batcher<Envelope, Result<Applied, EngineError>> {
+    fn writer_of(&self, id: Uuid) -> &Batcher<Item, Done> {
         // The end of an id is random; its beginning is the time.
-        let [.., last] = payout.0.into_bytes();
-        &self.events[usize::from(last) % WRITERS]
+        let [.., last] = id.into_bytes();
+        &self.writers[usize::from(last) % WRITERS]
     }
 
     /// From now on what follows from an event is handed over, as far as there are places.
     pub fn hand_over_to(&self, hands: Hands) {
         // A second time would be somebody who does not know of the first.
         assert!(self.core.hands.set(hands).is_ok(), "hands are given once");
-    }
-
-    /// Behind which all writers of this process wait for their turn.
-    #[must_use]
-    pub fn gate(&self) -> &Gate {
-        &self.gate
     }
 
     #[must_use]
@@ -224,7 +216,8 @@ impl Engine {
         if let (Event::Command(_), Mode::ReconcileOnly) = (&envelope.event, self.core.mode) {
             return Err(EngineError::ReconcileOnly);
         }
-        self.events_of(envelope.payout).submit(envelope).await?
+        let id = envelope.payout.0;
+        applied(self.writer_of(id).submit(Item::Event(envelope)).await?)
     }
 
     /// Keeps a genuine webhook and applies what it shows, in one transaction, if that can be done without
@@ -232,7 +225,10 @@ impl Engine {
     pub async fn keep(&self, webhook: Arc<Incoming>, payout: PayoutId, event: Event) -> Option<bool> {
         let fresh = Arc::new(Fresh { webhook, given_up: AtomicBool::new(false) });
         let envelope = Envelope { payout, event, cause: Cause::Fresh(Arc::clone(&fresh)) };
-        let keeping = self.events_of(payout).try_submit(envelope);
+        let keeping = async {
+            let done = self.writer_of(payout.0).try_submit(Item::Event(envelope)).await?;
+            Ok::<_, Busy>(applied(done))
+        };
         match tokio::time::timeout(KEPT_WITHIN, keeping).await {
             Ok(Ok(Ok(Applied::Done(_) | Applied::Refused(_)))) => Some(true),
             Ok(Ok(Ok(Applied::Superseded))) => Some(false),
@@ -241,6 +237,12 @@ impl Engine {
                 None
             }
         }
+    }
+
+    /// Whether what happens to this payout now would share a commit with something else.
+    #[must_use]
+    pub fn has_waiting(&self, payout: PayoutId) -> bool {
+        self.writer_of(payout.0).has_waiting()
     }
 
     /// Whose session this is, if this process knows.
@@ -259,14 +261,29 @@ impl Engine {
     /// # Errors
     /// [`EngineError`]: the order may or may not be stored; the same key finds out.
     pub async fn create(&self, new: NewPayout) -> Result<Created, EngineError> {
-        use crate::batch::Busy;
         if self.core.mode == Mode::ReconcileOnly {
             return Err(EngineError::ReconcileOnly);
         }
-        self.orders.try_submit(new).await.map_err(|busy| match busy {
+        let done = self.writer_of(new.id.0).try_submit(Item::Order(Box::new(new))).await;
+        let done = done.map_err(|busy| match busy {
             Busy::Full => EngineError::Busy,
             Busy::Gone(gone) => EngineError::Gone(gone),
-        })?
+        })?;
+        match done {
+            Done::Order(created) => created,
+            Done::Event(_) | Done::Delivery(_) => unreachable!("{OTHER}"),
+        }
+    }
+
+    /// Records that a delivery has ended, together with whatever else is waiting.
+    ///
+    /// # Errors
+    /// [`EngineError`]: it may not be recorded; then its lease ends and it is delivered once more.
+    pub async fn settle(&self, settled: Settled) -> Result<(), EngineError> {
+        match self.writer_of(settled.id).submit(Item::Delivery(settled)).await? {
+            Done::Delivery(recorded) => recorded,
+            Done::Event(_) | Done::Order(_) => unreachable!("{OTHER}"),
+        }
     }
 
     /// Asks for a status read of every payout that has a session and is not final, or became so within
@@ -317,5 +334,15 @@ impl Engine {
             Ok(())
         });
         task.await.unwrap_or(Err(EngineError::Gone(Gone)))
+    }
+}
+
+/// What a writer answers is of the kind that it was given.
+const OTHER: &str = "the answer to something else";
+
+fn applied(done: Done) -> Result<Applied, EngineError> {
+    match done {
+        Done::Event(applied) => applied,
+        Done::Order(_) | Done::Delivery(_) => unreachable!("{OTHER}"),
     }
 }

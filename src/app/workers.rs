@@ -134,7 +134,7 @@ impl Parts {
         let wake = Arc::clone(&self.wake.notifications);
         Ok(Notifications::new(
             self.pool.clone(),
-            self.engine.gate(),
+            self.engine.clone(),
             Arc::new(notifier),
             Clock,
             settings,

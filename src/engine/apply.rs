@@ -56,38 +56,12 @@ impl RuleFacts {
 }
 
 impl Core {
-    pub(super) async fn apply(
+    /// Applies these with their payouts locked and looked at.
+    pub(super) async fn looking(
         &self,
         writer: &Writer,
         batch: Vec<Envelope>,
     ) -> Vec<Result<Applied, EngineError>> {
-        let (mut answers, mut left) = (BTreeMap::new(), batch.into_iter().enumerate().collect::<Vec<_>>());
-        if let Some(known) = self.known(&left) {
-            let (chosen, others) = left.into_iter().partition(|(_, envelope)| known.has(envelope));
-            let (places, events): (Vec<usize>, Vec<Envelope>) = unzip(chosen);
-            match self.at_once(writer, &events, known).await {
-                Some(applied) => {
-                    answers.extend(places.into_iter().zip(applied.into_iter().map(Ok)));
-                    left = others;
-                }
-                None => {
-                    left = places.into_iter().zip(events).chain(others).collect();
-                    left.sort_unstable_by_key(|(place, _)| *place);
-                }
-            }
-        }
-        let (fresh, looked): (Vec<_>, Vec<_>) =
-            left.into_iter().partition(|(_, envelope)| matches!(envelope.cause, Cause::Fresh(_)));
-        answers.extend(fresh.into_iter().map(|(place, _)| (place, Err(EngineError::NotKept))));
-        if !looked.is_empty() {
-            let (places, events) = unzip(looked);
-            answers.extend(places.into_iter().zip(self.looking(writer, events).await));
-        }
-        answers.into_values().collect()
-    }
-
-    /// Applies these with their payouts locked and looked at.
-    async fn looking(&self, writer: &Writer, batch: Vec<Envelope>) -> Vec<Result<Applied, EngineError>> {
         match self.apply_together(writer, &batch).await {
             Ok(applied) => applied.into_iter().map(Ok).collect(),
             // One of them is poisoned: let the others through.
@@ -144,6 +118,7 @@ impl Core {
         let mut ours = close_causes(&mut tx, batch).await?;
         let now = ours.now;
         self.remembered.told(now, Instant::now());
+        self.remembered.saw(&ours.switches);
         let switches = std::mem::take(&mut ours.switches);
         let mut facts = self.rule_facts(&mut tx, batch, &locked, now, switches).await?;
         let mut writes = Writes::new(now, &self.policy, &self.rules.version);
@@ -187,6 +162,7 @@ impl Core {
         writes: &mut Writes<'_>,
     ) {
         self.sessions.learn(batch, payouts);
+        self.remembered.are_over(&writes.over);
         self.remembered.keep(writes.touched(payouts), by, before);
         writes.pass_committed();
         pass_recorded(batch);
@@ -314,10 +290,6 @@ fn pass_recorded(batch: &[Envelope]) {
             }
         }
     }
-}
-
-fn unzip(placed: Vec<(usize, Envelope)>) -> (Vec<usize>, Vec<Envelope>) {
-    placed.into_iter().unzip()
 }
 
 fn recipient(stored: &Stored) -> Recipient {

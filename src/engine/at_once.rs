@@ -6,6 +6,7 @@
 use super::{
     Applied, Cause, Core, Envelope,
     apply::{self, RuleFacts},
+    together::Along,
     write::Writes,
 };
 use crate::{
@@ -15,7 +16,8 @@ use crate::{
         StoreError,
         causes::Closed,
         payouts::Stored,
-        steps::{self, Stands},
+        retry, rules,
+        steps::{Stands, Written},
         writer::Writer,
     },
 };
@@ -35,23 +37,21 @@ pub(super) struct Known {
     stands: Stands,
     /// Before all of it was written: no connection that is younger is asked.
     before: Instant,
-    /// Whether the rules are asked.
-    judged: bool,
+    /// As they were when somebody last looked; empty if the rules are not asked.
+    switches: BTreeMap<String, bool>,
 }
 
 impl Core {
-    /// Nothing, and nothing written, if somebody has to look first. All of the batch is [`Self::known`].
+    /// Nothing, and nothing written, if somebody has to look first. All of the batch is [`Self::known`]. With
+    /// what became of it come the orders that were stored along with it.
     pub(super) async fn at_once(
         &self,
         writer: &Writer,
         batch: &[Envelope],
         known: Known,
-    ) -> Option<Vec<Applied>> {
-        let written = match known.judged {
-            false => self.in_one_statement(writer, batch, known).await,
-            true => self.holding_switches(writer, batch, known).await,
-        };
-        match written {
+        along: Along<'_>,
+    ) -> Option<(Vec<Applied>, Vec<Stored>)> {
+        match retry::bounded(self.in_one_statement(writer, batch, known, along)).await {
             // Whoever looks finds out what was written, and who is to blame.
             Err(error) => {
                 tracing::warn!(%error, events = batch.len(), "events may have been written: looking");
@@ -66,9 +66,12 @@ impl Core {
         writer: &Writer,
         batch: &[Envelope],
         mut known: Known,
-    ) -> Result<Option<Vec<Applied>>, StoreError> {
-        let facts = RuleFacts::default();
-        let Some((applied, mut writes)) = self.decided(batch, &mut known, facts) else { return Ok(None) };
+        along: Along<'_>,
+    ) -> Result<Option<(Vec<Applied>, Vec<Stored>)>, StoreError> {
+        if known.stands.switches.is_some() {
+            crash_point::pass("verdict.due");
+        }
+        let Some((applied, mut writes)) = self.decided(batch, &mut known) else { return Ok(None) };
         let mut db = writer.hold().await?;
         if db.opened() > known.before {
             db.done();
@@ -76,60 +79,26 @@ impl Core {
         }
         let before = Instant::now();
         apply::pass_recording(batch);
-        let by = writes.run_at_once(&mut db, &known.payouts, &known.stands, self.hands.get()).await;
-        let by = unless_stale(by)?;
-        db.done();
-        Ok(by.map(|by| {
-            self.committed(batch, &known.payouts, (Some(by), before), &mut writes);
-            applied
-        }))
-    }
-
-    /// The switches are held before they are read, and until what they allow is committed.
-    async fn holding_switches(
-        &self,
-        writer: &Writer,
-        batch: &[Envelope],
-        mut known: Known,
-    ) -> Result<Option<Vec<Applied>>, StoreError> {
-        let (mut tx, switches) = writer.begin_reading_switches().await?;
-        if tx.opened() > known.before {
-            tx.give_up().await?;
-            return Ok(None);
-        }
-        let before = Instant::now();
-        self.remembered.told(switches.now, Instant::now());
-        if known.not_before_the_last(switches.now) != switches.now {
-            // A permit bears the time of the database, whatever it says.
-            tx.give_up().await?;
-            return Ok(None);
-        }
-        known.causes.now = switches.now;
-        crash_point::pass("verdict.due");
-        let facts = RuleFacts::of_switches(switches.confirms);
-        let Some((applied, mut writes)) = self.decided(batch, &mut known, facts) else {
-            tx.give_up().await?;
-            return Ok(None);
+        along.pass_begun();
+        let stands = (&known.stands, along);
+        let written = match writes.run_at_once(&mut db, &known.payouts, stands, self.hands.get()).await {
+            // No trouble of the connection's: whoever looks tries again, one by one if need be.
+            Err(error) if error.is_stale() || error.is_transient() || error.blames_the_data() => None,
+            written => Some(written?),
         };
-        let by = writes.run_at_once(&mut tx, &known.payouts, &known.stands, self.hands.get()).await;
-        let by = unless_stale(by)?;
-        if by.is_none() {
-            tx.give_up().await?;
-            return Ok(None);
+        db.done();
+        let Some(Written { inserted, by: Some(by), .. }) = written else { return Ok(None) };
+        if !along.orders.is_empty() {
+            self.begun(&inserted, Some(by), before);
         }
-        apply::pass_recording(batch);
-        tx.commit().await?;
-        self.committed(batch, &known.payouts, (by, before), &mut writes);
-        Ok(Some(applied))
+        along.pass_settled();
+        self.committed(batch, &known.payouts, (Some(by), before), &mut writes);
+        Ok(Some((applied, inserted)))
     }
 
     /// Nothing if that takes more than one statement.
-    fn decided<'a>(
-        &'a self,
-        batch: &[Envelope],
-        known: &mut Known,
-        mut facts: RuleFacts,
-    ) -> Option<(Vec<Applied>, Writes<'a>)> {
+    fn decided<'a>(&'a self, batch: &[Envelope], known: &mut Known) -> Option<(Vec<Applied>, Writes<'a>)> {
+        let mut facts = RuleFacts::of_switches(std::mem::take(&mut known.switches));
         let mut writes = Writes::new(known.causes.now, &self.policy, &self.rules.version);
         let applied = self.decide(batch, &mut known.payouts, &mut known.causes, &mut facts, &mut writes);
         writes.are_one_statement().then_some((applied, writes))
@@ -148,12 +117,13 @@ impl Core {
         }
         let mut known = self.remembered.take(&ids);
         let (mut judged, caps) = (false, &self.rules.recipient_daily_cap);
+        let switches = self.remembered.switches();
         for (_, envelope) in batch {
             let Some(stored) = known.get(&envelope.payout).map(|known| &known.stored) else { continue };
             if decide::needs_verdict(&stored.payout, &envelope.event) {
-                // The rules need to know more than the switches.
-                if stored.payout.permit.is_some() || caps.contains_key(&stored.payout.order.amount.currency())
-                {
+                // The rules need to know more than the switches, or nobody has seen these yet.
+                let capped = caps.contains_key(&stored.payout.order.amount.currency());
+                if stored.payout.permit.is_some() || capped || switches.is_none() {
                     known.remove(&envelope.payout);
                 } else {
                     judged = true;
@@ -161,12 +131,14 @@ impl Core {
             }
         }
         let before = known.values().map(|known| known.before).min()?;
+        let switches = switches.filter(|_| judged).unwrap_or_default();
         let stands = Stands {
             payouts: known.iter().map(|(id, known)| (*id, known.by)).collect(),
+            switches: judged.then(|| rules::in_one_word(&switches)),
             ..Stands::default()
         };
         let payouts = known.into_iter().map(|(id, known)| (id, known.stored)).collect();
-        let mut known = Known { payouts, causes: Closed::none(now), stands, before, judged };
+        let mut known = Known { payouts, causes: Closed::none(now), stands, before, switches };
         known.close(batch.iter().map(|(_, envelope)| envelope));
         // It is a guess.
         known.causes.now = known.not_before_the_last(now);
@@ -206,13 +178,5 @@ impl Known {
     /// No step is before the one before it.
     fn not_before_the_last(&self, now: OffsetDateTime) -> OffsetDateTime {
         self.payouts.values().map(|stored| stored.updated_at).fold(now, OffsetDateTime::max)
-    }
-}
-
-/// That something is not as it was is no trouble of the connection's: it is kept.
-fn unless_stale(by: Result<Option<steps::Writer>, StoreError>) -> Result<Option<steps::Writer>, StoreError> {
-    match by {
-        Err(error) if error.is_stale() => Ok(None),
-        by => by,
     }
 }

@@ -16,6 +16,8 @@ use time::OffsetDateTime;
 
 /// More than are under way at one time but in a backlog, where it is of no use: about two kilobytes each.
 const KEPT: usize = 1024;
+/// Calls that are on their way when a webhook makes them unwanted, many times over.
+const KEPT_OVER: usize = 4096;
 /// So long the clocks of two machines run alike.
 const ALIKE: Duration = Duration::from_secs(10);
 
@@ -34,13 +36,19 @@ pub(super) struct Known {
 pub struct Remembered {
     /// Boxed: the cache makes room for as many entries as it may have at once.
     payouts: Cache<PayoutId, Box<Known>>,
+    /// Effects that are no longer there, by their numbers, and since when: a server gives none again, but
+    /// another one, or one that was set back, may.
+    over: Cache<i64, Instant>,
     /// A time of the database, and when it came.
     told: Mutex<Option<(OffsetDateTime, Instant)>>,
+    /// The switches of confirms, as whoever looked last has seen them.
+    switches: Mutex<Option<BTreeMap<String, bool>>>,
 }
 
 impl Default for Remembered {
     fn default() -> Self {
-        Self { payouts: Cache::new(KEPT), told: Mutex::default() }
+        let (payouts, over) = (Cache::new(KEPT), Cache::new(KEPT_OVER));
+        Self { payouts, over, told: Mutex::default(), switches: Mutex::default() }
     }
 }
 
@@ -70,6 +78,18 @@ impl Remembered {
         }
     }
 
+    /// It is committed that these effects are no longer wanted.
+    pub(super) fn are_over(&self, effects: &[i64]) {
+        let now = Instant::now();
+        effects.iter().for_each(|effect| self.over.insert(*effect, now));
+    }
+
+    /// Since when this effect is known to be gone: an answer to it comes too late, and nobody has to look, as
+    /// long as there is a connection that is older.
+    pub(super) fn over_since(&self, effect: i64) -> Option<Instant> {
+        self.over.get(&effect)
+    }
+
     /// The database has said what time it is. It was on its way for a while, so that what follows from it is
     /// never ahead; of two the one that is later says more.
     pub(super) fn told(&self, now: OffsetDateTime, came: Instant) {
@@ -77,6 +97,16 @@ impl Remembered {
         if told.as_ref().and_then(|told| since(told, came)).is_none_or(|before| before < now) {
             *told = Some((now, came));
         }
+    }
+
+    /// Somebody has looked at the switches.
+    pub(super) fn saw(&self, switches: &BTreeMap<String, bool>) {
+        *self.switches.lock().unwrap_or_else(PoisonError::into_inner) = Some(switches.clone());
+    }
+
+    /// As they were seen; whoever decides by them has it compared.
+    pub(super) fn switches(&self) -> Option<BTreeMap<String, bool>> {
+        self.switches.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The time of the database, or a little before, in whole microseconds; nothing if it has not been heard

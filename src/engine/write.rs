@@ -4,6 +4,7 @@ use super::{
     announce::{self, Line},
     hands::{Handed, Hands},
     line::{self, StoppedLine},
+    together::Along,
 };
 use crate::{
     crash_point,
@@ -28,7 +29,7 @@ use crate::{
         payouts::{Stored, state_name},
         permits::{self, NewPermit},
         rules::NewDecision,
-        steps::{self, Stands, Steps, Writer},
+        steps::{self, Orders, Stands, Steps, Writer, Written},
     },
 };
 use sqlx::PgConnection;
@@ -80,6 +81,8 @@ pub(super) struct Writes<'a> {
     pub(super) stopped: Vec<StoppedLine>,
     pub(super) lines: Vec<Line>,
     pub(super) handed: Handed,
+    /// The effects that these steps have made unwanted.
+    pub(super) over: Vec<i64>,
 }
 
 impl<'a> Writes<'a> {
@@ -103,6 +106,7 @@ impl<'a> Writes<'a> {
             stopped: vec![],
             lines: vec![],
             handed: Handed::default(),
+            over: vec![],
         }
     }
 
@@ -290,7 +294,7 @@ impl<'a> Writes<'a> {
                 entry.detail = Some(format!("{before}; confirms of the project were switched off"));
             }
         }
-        let by = self.steps(tx, locked, None, hands).await?;
+        let by = self.steps(tx, locked, (None, Along::default()), hands).await?.by;
         permits::renew(tx, &self.renewed).await?;
         attempts::end(tx, &self.ended).await?;
         attempts::learn(tx, &self.learnt).await?;
@@ -308,27 +312,29 @@ impl<'a> Writes<'a> {
             && self.released.is_empty()
     }
 
-    /// Writes everything in that one statement, if what was decided upon still stands.
+    /// Writes everything in that one statement, if what was decided upon still stands, and with it what is
+    /// written along.
     pub(super) async fn run_at_once(
         &mut self,
         db: &mut PgConnection,
         payouts: &BTreeMap<PayoutId, Stored>,
-        stands: &Stands,
+        (stands, along): (&Stands, Along<'_>),
         hands: Option<&Hands>,
-    ) -> Result<Option<Writer>, StoreError> {
-        self.steps(db, payouts, Some(stands), hands).await
+    ) -> Result<Written, StoreError> {
+        self.steps(db, payouts, (Some(stands), along), hands).await
     }
 
     async fn steps(
         &mut self,
         db: &mut PgConnection,
         payouts: &BTreeMap<PayoutId, Stored>,
-        stands: Option<&Stands>,
+        (stands, along): (Option<&Stands>, Along<'_>),
         hands: Option<&Hands>,
-    ) -> Result<Option<Writer>, StoreError> {
+    ) -> Result<Written, StoreError> {
         let wanted = self.effects.iter().filter_map(|(id, kind)| Some((payouts.get(id)?, *kind)));
         let wanted = self.handed.calls(hands, wanted);
         self.handed.messages(hands, &mut self.notifications);
+        let leases = self.handed.first_calls(hands, along.orders);
         let steps = Steps {
             moved: self.touched.iter().filter_map(|id| payouts.get(id)).collect(),
             history: &self.history,
@@ -337,13 +343,16 @@ impl<'a> Writes<'a> {
             notifications: &self.notifications,
             voided: &self.voids,
             wanted: &wanted,
+            orders: Orders { new: along.orders, leases: &leases, first_look: self.policy.polling.steady },
+            settled: along.settled,
         };
-        let written = steps::write(db, &steps, stands).await?;
-        self.handed.claimed(written.claimed);
+        let mut written = steps::write(db, &steps, stands).await?;
+        self.handed.claimed(std::mem::take(&mut written.claimed));
+        self.over = std::mem::take(&mut written.voided);
         if !self.permits.is_empty() {
             crash_point::pass("permit.written");
         }
-        Ok(written.by)
+        Ok(written)
     }
 
     /// Those of the payouts that are written.

@@ -63,7 +63,7 @@ macro_rules! read {
             "::bigint[], $",
             $fences,
             "::integer[]) AS n(id, fence)
-        WHERE i.id = n.id AND i.fence = n.fence AND i.done_at IS NULL
+        WHERE i.id = n.id AND i.fence = n.fence AND coalesce(i.done_at, 'infinity') = 'infinity'
         RETURNING 2, i.id, i.fence, '', false, NULL::timestamptz)"
         )
     };

@@ -95,37 +95,3 @@ pub struct Settled {
     pub fence: i32,
     pub delivery: Delivery,
 }
-
-/// Records deliveries whose claims are still good, each once.
-///
-/// # Errors
-/// Database errors only.
-pub async fn settle(tx: &mut PgConnection, settled: &[Settled]) -> Result<(), StoreError> {
-    let (mut delivered, mut retry_after, mut errors) = (vec![], vec![], vec![]);
-    for settled in settled {
-        let (done, after, error) = match &settled.delivery {
-            Delivery::Delivered => (true, None, None),
-            Delivery::Retry(after, error) => (false, Some(after.as_secs_f64()), Some(error.as_str())),
-            Delivery::GaveUp(error) => (false, None, Some(error.as_str())),
-        };
-        delivered.push(done);
-        retry_after.push(after);
-        errors.push(error);
-    }
-    sqlx::query(
-        "UPDATE notifications n SET attempts = n.attempts + 1, lease_until = NULL, last_error = s.error,
-            delivered_at = CASE WHEN s.delivered THEN now() END,
-            due_at = now() + make_interval(secs => s.retry_after)
-         FROM unnest($1::uuid[], $2::integer[], $3::boolean[], $4::float8[], $5::text[])
-            AS s(id, fence, delivered, retry_after, error)
-         WHERE n.id = s.id AND n.fence = s.fence AND n.lease_until IS NOT NULL",
-    )
-    .bind(settled.iter().map(|settled| settled.id).collect::<Vec<_>>())
-    .bind(settled.iter().map(|settled| settled.fence).collect::<Vec<_>>())
-    .bind(delivered)
-    .bind(retry_after)
-    .bind(errors)
-    .execute(tx)
-    .await?;
-    Ok(())
-}

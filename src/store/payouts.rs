@@ -1,6 +1,6 @@
 //! The table `payouts`: inserting orders, locking and rewriting what moves, reading for callers.
 
-mod inserted;
+pub(super) mod inserted;
 mod rows;
 pub(super) mod state_columns;
 
@@ -10,12 +10,11 @@ use crate::domain::{
     payout::{Order, Payout},
     state::Status,
 };
-pub use inserted::Inserted;
 pub(super) use rows::{PayoutRow, columns};
 use sqlx::PgConnection;
 pub use state_columns::name as state_name;
 use std::collections::BTreeMap;
-use time::{Duration, OffsetDateTime};
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 /// The stored names of the states that are not final.
@@ -70,22 +69,6 @@ pub struct KeyHolder {
     pub request_fingerprint: Vec<u8>,
 }
 
-/// Stores the payouts whose idempotency key and reference are both free, each with the beginning of its
-/// history and the call that creates its session, which is claimed if it has a lease; they are to be looked
-/// at after `first_look`. One statement under unique indexes: there is no moment between looking and
-/// inserting, and no transaction is needed around it.
-///
-/// # Errors
-/// Database errors only. If the connection was lost, they may have been stored.
-pub async fn insert(
-    db: &mut PgConnection,
-    new: &[NewPayout],
-    leases: &[Option<std::time::Duration>],
-    first_look: Duration,
-) -> Result<Inserted, StoreError> {
-    inserted::insert(db, new, leases, first_look).await
-}
-
 /// Who holds these idempotency keys or references.
 ///
 /// # Errors
@@ -96,9 +79,12 @@ pub async fn key_holders(tx: &mut PgConnection, new: &[&NewPayout]) -> Result<Ve
     let references: Vec<Option<&str>> = new.iter().map(|new| new.order.reference.as_deref()).collect();
     let rows: Vec<(Uuid, String, String, Option<String>, Vec<u8>)> = sqlx::query_as(
         "SELECT p.id, p.project_id, p.idempotency_key, p.reference, p.request_fingerprint
-         FROM unnest($1::text[], $2::text[], $3::text[]) AS n(project_id, idempotency_key, reference)
-         JOIN payouts p ON p.project_id = n.project_id
-          AND (p.idempotency_key = n.idempotency_key OR p.reference = n.reference)",
+         FROM unnest($1::text[], $2::text[]) AS n(project_id, idempotency_key)
+         JOIN payouts p ON p.project_id = n.project_id AND p.idempotency_key = n.idempotency_key
+         UNION
+         SELECT p.id, p.project_id, p.idempotency_key, p.reference, p.request_fingerprint
+         FROM unnest($1::text[], $3::text[]) AS n(project_id, reference)
+         JOIN payouts p ON p.project_id = n.project_id AND p.reference = n.reference",
     )
     .bind(projects)
     .bind(keys)

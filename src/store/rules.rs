@@ -103,6 +103,13 @@ pub fn confirms_on(switches: &BTreeMap<String, bool>, project: &ProjectId) -> bo
     switches.get(EVERYWHERE).copied().unwrap_or(false) && switches.get(&project.0).copied().unwrap_or(true)
 }
 
+/// The switches as `switches_held()` compares them (migration 25).
+#[must_use]
+pub fn in_one_word(switches: &BTreeMap<String, bool>) -> String {
+    let words = switches.iter().map(|(scope, confirms)| format!("{scope} {confirms}"));
+    words.collect::<Vec<_>>().join(",")
+}
+
 /// Throws a switch and keeps who did it and why. The table's lock waits for everybody who has read the
 /// switches and makes later readers wait.
 ///

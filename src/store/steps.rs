@@ -11,8 +11,8 @@ use super::{
     encoding::Code,
     history::Entry,
     inbox::{InboxClaim, Incoming},
-    notifications::NewNotification,
-    payouts::{Stored, state_columns},
+    notifications::{Delivery, NewNotification, Settled},
+    payouts::{NewPayout, Stored, inserted, state_columns},
     permits::NewPermit,
     rules::{self, NewDecision},
 };
@@ -20,11 +20,12 @@ use crate::domain::{effect::EffectKind, id::PayoutId, payout::Payout};
 use sqlx::{
     Arguments, AssertSqlSafe, Encode, PgConnection, Postgres, Type, error::BoxDynError, postgres::PgArguments,
 };
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use time::OffsetDateTime;
 use uuid::Uuid;
 
-/// Everything that one transaction writes, but for what is rare.
-#[derive(Debug, Default)]
+/// Everything that one transaction writes, but for what is rare. No `Debug`: orders carry secrets and names.
+#[derive(Default)]
 pub struct Steps<'a> {
     /// The payouts that moved. The destination's secret goes when one is final.
     pub moved: Vec<&'a Stored>,
@@ -38,6 +39,21 @@ pub struct Steps<'a> {
     pub voided: &'a [(PayoutId, EffectKind)],
     /// One that is live already is not doubled. A confirm or cancel without its permit violates a constraint.
     pub wanted: &'a [NewEffect<'a>],
+    pub orders: Orders<'a>,
+    /// Deliveries that have ended: those whose claims are still good are recorded, each once.
+    pub settled: &'a [Settled],
+}
+
+/// Payouts to store if their idempotency keys and references are both free, each with the beginning of its
+/// history and the call that creates its session. Under unique indexes: there is no moment between looking
+/// and inserting.
+#[derive(Clone, Copy, Default)]
+pub struct Orders<'a> {
+    pub new: &'a [NewPayout],
+    /// For each how long its call is claimed, if it is.
+    pub leases: &'a [Option<Duration>],
+    /// They are to be looked at after this long.
+    pub first_look: time::Duration,
 }
 
 /// What steps stand on that were decided without looking: each payout's row as this process wrote it, and
@@ -49,32 +65,33 @@ pub struct Stands {
     pub inbox: Vec<InboxClaim>,
     /// Not there yet, and each but once: kept with what they show.
     pub fresh: Vec<Arc<Incoming>>,
+    /// The switches of confirms that the rules were asked under ([`rules::in_one_word`]); held, and looked
+    /// at, before anything is locked. What is permitted then bears the time of the database after that.
+    pub switches: Option<String>,
 }
 
 /// The database transaction that wrote a row. Whoever else touches the row leaves another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Writer(i64);
 
-impl Writer {
-    /// The number of a transaction, as rows have it.
-    pub(super) fn of(number: i64) -> Self {
-        Self(number)
-    }
-}
-
 /// What was written.
 pub struct Written {
     /// The effects that were claimed.
     pub claimed: Vec<Claimed>,
+    /// The numbers of the effects that are no longer wanted. No effect will ever have one of them again.
+    pub voided: Vec<i64>,
+    /// The orders that were stored, as they are now.
+    pub inserted: Vec<Stored>,
     /// Whoever wrote: `None` if nothing was written, because there was nothing or because a payout is not as
     /// it was.
     pub by: Option<Writer>,
 }
 
-type Row = (i64, i32, Option<Uuid>, Option<String>, Option<String>);
+type Row =
+    (i64, i32, Option<Uuid>, Option<String>, Option<String>, Option<OffsetDateTime>, Option<OffsetDateTime>);
 
-/// Writes them: in a transaction in which the payouts are locked, or, with what they stand on, at once;
-/// then at least one payout moves.
+/// Writes them: in a transaction in which the payouts are locked, or, with what they stand on, at once; then
+/// at least one payout moves. Orders and ended deliveries stand on nothing, alone or with others.
 ///
 /// # Errors
 /// Database errors; constraints are named above. [`StoreError::is_stale`] if all payouts are as they were
@@ -85,21 +102,37 @@ pub async fn write(
     stands: Option<&Stands>,
 ) -> Result<Written, StoreError> {
     let parts = text::parts(steps, stands);
+    let mut written = Written { claimed: vec![], voided: vec![], inserted: vec![], by: None };
     if parts.iter().all(|(_, has_rows)| !has_rows) {
-        return Ok(Written { claimed: vec![], by: None });
+        return Ok(written);
     }
     let arguments = arguments(steps, stands).map_err(sqlx::Error::Encode)?;
     let statement = AssertSqlSafe(text::statement(&parts));
     let rows: Vec<Row> = sqlx::query_as_with(statement, arguments).fetch_all(db).await?;
-    let whose: BTreeMap<(Uuid, &str), &NewEffect<'_>> =
+    let wanted: BTreeMap<(Uuid, &str), &NewEffect<'_>> =
         steps.wanted.iter().map(|new| ((new.stored.payout.id.0, new.kind.code()), new)).collect();
-    let by = rows.iter().find(|(.., payout, _, _)| payout.is_none()).map(|(writer, ..)| Writer(*writer));
-    let claimed = rows.into_iter().filter_map(|(id, fence, payout, kind, secret)| {
-        let kind = kind?;
-        let new = whose.get(&(payout?, kind.as_str()))?;
-        Some(Claimed::new(new.stored, new.kind, EffectClaim { id, fence }, secret))
-    });
-    Ok(Written { claimed: claimed.collect(), by })
+    let orders: BTreeMap<Uuid, &NewPayout> = steps.orders.new.iter().map(|new| (new.id.0, new)).collect();
+    for (id, fence, payout, kind, secret, created_at, next_check_at) in rows {
+        let claim = EffectClaim { id, fence };
+        match (payout, kind, created_at) {
+            (None, None, _) => written.by = Some(Writer(id)),
+            (None, Some(_), _) => written.voided.push(id),
+            (Some(payout), _, Some(created_at)) => {
+                let Some(order) = orders.get(&payout) else { continue };
+                let stored = inserted::accepted(order, created_at, next_check_at);
+                if fence > 0 {
+                    written.claimed.push(Claimed::first(&stored, claim, order.destination_secret.clone()));
+                }
+                written.inserted.push(stored);
+            }
+            (Some(payout), Some(kind), None) => {
+                let Some(new) = wanted.get(&(payout, kind.as_str())) else { continue };
+                written.claimed.push(Claimed::new(new.stored, new.kind, claim, secret));
+            }
+            (Some(_), None, None) => {}
+        }
+    }
+    Ok(written)
 }
 
 /// The arguments of the statement, in order.
@@ -132,6 +165,12 @@ pub fn arguments(steps: &Steps<'_>, stands: Option<&Stands>) -> Result<PgArgumen
     if !steps.wanted.is_empty() {
         columns = bind_wanted(columns, steps.wanted);
     }
+    if !steps.orders.new.is_empty() {
+        columns = bind_orders(columns, &steps.orders);
+    }
+    if !steps.settled.is_empty() {
+        columns = bind_settled(columns, steps.settled);
+    }
     columns.error.map_or(Ok(columns.arguments), Err)
 }
 
@@ -156,6 +195,9 @@ fn column<'a, T, C>(rows: &'a [T], of: impl Fn(&'a T) -> C) -> Vec<C> {
 }
 
 fn bind_stands(mut columns: Columns, on: &Stands) -> Columns {
+    if let Some(switches) = &on.switches {
+        columns = columns.bind(switches.as_str());
+    }
     columns = columns
         .bind(column(&on.payouts, |(payout, _)| payout.0))
         .bind(column(&on.payouts, |(_, writer)| writer.0));
@@ -284,6 +326,44 @@ fn bind_wanted(columns: Columns, wanted: &[NewEffect<'_>]) -> Columns {
         .bind(column(wanted, |new| new.stored.payout.project.0.as_str()))
         .bind(permits.collect::<Vec<_>>())
         .bind(column(wanted, |new| new.lease.map(|lease| lease.as_secs_f64())))
+}
+
+fn bind_orders(columns: Columns, orders: &Orders<'_>) -> Columns {
+    let new = orders.new;
+    columns
+        .bind(column(new, |new| new.id.0))
+        .bind(column(new, |new| new.project.0.as_str()))
+        .bind(column(new, |new| new.idempotency_key.as_str()))
+        .bind(column(new, |new| new.request_fingerprint.as_slice()))
+        .bind(column(new, |new| new.order.amount.minor()))
+        .bind(column(new, |new| new.order.amount.currency().code()))
+        .bind(column(new, |new| new.order.destination.code()))
+        .bind(column(new, |new| new.destination_secret.as_str()))
+        .bind(column(new, |new| new.order.destination_fingerprint.as_slice()))
+        .bind(column(new, |new| new.order.recipient_name.as_str()))
+        .bind(column(new, |new| new.order.customer_reference.as_str()))
+        .bind(column(new, |new| new.order.reference.as_deref()))
+        .bind(column(new, |new| new.metadata.as_str()))
+        .bind(column(new, |new| new.order.created_by.as_str()))
+        .bind(column(orders.leases, |lease| lease.map(|lease| lease.as_secs_f64())))
+        .bind(orders.first_look.as_seconds_f64())
+}
+
+fn bind_settled(columns: Columns, settled: &[Settled]) -> Columns {
+    let told = |settled: &Settled| match &settled.delivery {
+        Delivery::Delivered => (true, None),
+        Delivery::Retry(after, _) => (false, Some(after.as_secs_f64())),
+        Delivery::GaveUp(_) => (false, None),
+    };
+    columns
+        .bind(column(settled, |settled| settled.id))
+        .bind(column(settled, |settled| settled.fence))
+        .bind(column(settled, |settled| told(settled).0))
+        .bind(column(settled, |settled| told(settled).1))
+        .bind(column(settled, |settled| match &settled.delivery {
+            Delivery::Delivered => None,
+            Delivery::Retry(_, error) | Delivery::GaveUp(error) => Some(error.as_str()),
+        }))
 }
 
 #[cfg(test)]

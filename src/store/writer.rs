@@ -1,22 +1,31 @@
 //! A connection that one writer keeps, for the few statements that it makes over and over: they are planned
-//! once, not each time. A plan made while a table was small may be a bad one when it has grown (it reads the
-//! whole table), so plans are thrown away whenever the connection is twice as old as when they were made, and
-//! every minute in any case. One transaction at a time; whoever gives one up gives up the connection with it.
+//! once, not each time. A plan made while a table was small would be a bad one when it has grown (it reads
+//! the whole table), so these connections look into an index for each row that is asked for, whatever the
+//! tables hold; and as an index may be read from end to end as well, plans are thrown away when they are as
+//! old as their connection was, and every minute. One transaction at a time; whoever gives one up gives up
+//! the connection with it.
 
 use super::{StoreError, pool};
-use sqlx::{Connection, Executor, PgConnection, PgPool, Row, postgres::PgRow};
+use sqlx::{Connection, Executor, PgConnection, PgPool};
 use std::{
-    collections::BTreeMap,
     ops::{Deref, DerefMut},
     time::{Duration, Instant},
 };
-use time::OffsetDateTime;
 use tokio::sync::{Mutex, MutexGuard};
 
-/// The youngest age at which plans are thrown away: until then, next to nothing can have been written.
-const FIRST_PLANS: Duration = Duration::from_millis(100);
+/// The youngest age at which plans are thrown away.
+const FIRST_PLANS: Duration = Duration::from_secs(5);
 /// No plan is older.
 const OLDEST_PLANS: Duration = Duration::from_secs(60);
+/// Statements that a connection keeps prepared: one for each choice of parts that comes often.
+const STATEMENTS: usize = 200;
+/// What is asked for is always named by a key, or little.
+const PLANS: [(&str, &str); 4] = [
+    ("plan_cache_mode", "force_generic_plan"),
+    ("enable_seqscan", "off"),
+    ("enable_hashjoin", "off"),
+    ("enable_mergejoin", "off"),
+];
 
 /// A connection that was used within this time is taken without a sign of life: under load that is always,
 /// and a sign costs as much as a statement.
@@ -41,7 +50,7 @@ struct Kept {
 impl Kept {
     async fn open(pool: &PgPool) -> Result<Self, StoreError> {
         let options = pool.connect_options().as_ref().clone();
-        let options = options.options([("plan_cache_mode", "force_generic_plan")]);
+        let options = options.options(PLANS).statement_cache_capacity(STATEMENTS);
         let opening = tokio::time::timeout(pool::ACQUIRE_TIMEOUT, PgConnection::connect_with(&options));
         let db = opening.await.unwrap_or(Err(sqlx::Error::PoolTimedOut))?;
         let now = Instant::now();
@@ -88,6 +97,14 @@ impl Writer {
         Ok(Held { place, kept })
     }
 
+    /// Since when its connection has been to the same server; nothing if there is none that lives.
+    pub async fn opened(&self) -> Option<Instant> {
+        let held = self.hold().await.ok()?;
+        let opened = held.opened();
+        held.done();
+        Some(opened)
+    }
+
     /// Waits for whoever has the connection, and begins a transaction.
     ///
     /// # Errors
@@ -106,15 +123,6 @@ impl Writer {
         self.begin_by("BEGIN; LOCK TABLE switches IN ROW SHARE MODE").await
     }
 
-    /// As [`Self::begin_holding_switches`], with what they are, by the same round trip.
-    ///
-    /// # Errors
-    /// Database errors.
-    pub async fn begin_reading_switches(&self) -> Result<(Transaction<'_>, Switches), StoreError> {
-        let (tx, rows) = self.begin_with(READING_SWITCHES).await?;
-        Ok((tx, Switches::of(&rows)?))
-    }
-
     /// As [`Self::begin_holding_switches`], for whoever may throw one: alone.
     ///
     /// # Errors
@@ -124,51 +132,16 @@ impl Writer {
     }
 
     async fn begin_by(&self, statements: &'static str) -> Result<Transaction<'_>, StoreError> {
-        Ok(self.begin_with(statements).await?.0)
-    }
-
-    async fn begin_with(
-        &self,
-        statements: &'static str,
-    ) -> Result<(Transaction<'_>, Vec<PgRow>), StoreError> {
         let mut held = self.hold().await?;
-        match sqlx::raw_sql(statements).fetch_all(&mut *held).await.map_err(StoreError::from) {
-            Ok(rows) => return Ok((Transaction(held), rows)),
+        match held.execute(statements).await.map_err(StoreError::from) {
+            Ok(_) => return Ok(Transaction(held)),
             Err(error) if error.is_of_the_connection() => drop(held),
             Err(error) => return Err(error),
         }
         // It had been lost since it was used; nothing was done.
         let mut held = self.hold().await?;
-        let rows = sqlx::raw_sql(statements).fetch_all(&mut *held).await?;
-        Ok((Transaction(held), rows))
-    }
-}
-
-/// Without a parameter, so that it can be sent with what it comes after.
-const READING_SWITCHES: &str = "BEGIN; LOCK TABLE switches IN ROW SHARE MODE;
-    SELECT scope, confirms, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint
-    FROM (SELECT) AS now LEFT JOIN switches ON true";
-
-/// The switches of confirms, as they are as long as a transaction holds them.
-#[derive(Debug)]
-pub struct Switches {
-    /// Whether confirms are on, per scope that has a row.
-    pub confirms: BTreeMap<String, bool>,
-    /// By the database's clock, once they were held.
-    pub now: OffsetDateTime,
-}
-
-impl Switches {
-    fn of(rows: &[PgRow]) -> Result<Self, StoreError> {
-        let (mut confirms, mut now) = (BTreeMap::new(), None);
-        for row in rows {
-            if let Some(scope) = row.try_get(0)? {
-                confirms.insert(scope, row.try_get(1)?);
-            }
-            let micros: i64 = row.try_get(2)?;
-            now = Some(OffsetDateTime::UNIX_EPOCH + time::Duration::microseconds(micros));
-        }
-        Ok(Self { confirms, now: now.ok_or(sqlx::Error::RowNotFound)? })
+        held.execute(statements).await?;
+        Ok(Transaction(held))
     }
 }
 
@@ -211,26 +184,10 @@ impl DerefMut for Held<'_> {
 pub struct Transaction<'a>(Held<'a>);
 
 impl Transaction<'_> {
-    /// Since when its connection has been to the same server.
-    #[must_use]
-    pub fn opened(&self) -> Instant {
-        self.0.opened()
-    }
-
     /// # Errors
     /// Database errors: it may or may not have been committed.
-    pub async fn commit(self) -> Result<(), StoreError> {
-        self.end("COMMIT").await
-    }
-
-    /// # Errors
-    /// Database errors: it was not committed.
-    pub async fn give_up(self) -> Result<(), StoreError> {
-        self.end("ROLLBACK").await
-    }
-
-    async fn end(mut self, how: &'static str) -> Result<(), StoreError> {
-        self.0.execute(how).await?;
+    pub async fn commit(mut self) -> Result<(), StoreError> {
+        self.0.execute("COMMIT").await?;
         self.0.done();
         Ok(())
     }

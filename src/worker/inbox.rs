@@ -86,12 +86,12 @@ impl Workers for Inbox {
     fn keep(&self, webhook: &Arc<Incoming>) -> BoxFuture<'_, Option<bool>> {
         let webhook = Arc::clone(webhook);
         Box::pin(async move {
-            // While there is nothing to share a commit with, a small one of its own is answered sooner.
-            if !self.engine.gate().is_taken() {
-                return None;
-            }
             let Webhook::Session(report) = read(&webhook.body) else { return None };
             let payout = self.engine.whose(&webhook.project, &report.session)?;
+            if !self.engine.has_waiting(payout) {
+                // A small commit of its own is answered sooner.
+                return None;
+            }
             let event = Event::Observed(Observation::Reported(report));
             let new = self.engine.keep(webhook, payout, event).await?;
             if new {

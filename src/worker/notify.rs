@@ -3,17 +3,15 @@
 
 use super::backoff;
 use crate::{
-    batch::{Batcher, Gate},
     clock::Clock,
     crash_point,
     domain::id::ProjectId,
-    engine::{self, Tellers},
+    engine::{self, Engine, Tellers},
     notify::{Notifier, SendFailed},
     store::{
         StoreError,
         notifications::{self, Claimed, Delivery, Settled},
         retry,
-        writer::Writer,
     },
 };
 use sqlx::PgPool;
@@ -29,8 +27,6 @@ use tokio_util::task::TaskTracker;
 const BATCH: usize = 32;
 /// Messages that may be between claim and record at once: what a slow database makes wait.
 const MOST_UNSETTLED: usize = 1024;
-/// Most deliveries that are written down in one transaction.
-const MOST_SETTLED: usize = 128;
 /// Deliveries under way for one project beyond which no more of its messages are claimed: an endpoint that
 /// answers slowly delays nobody else's.
 const PER_PROJECT: usize = 32;
@@ -56,14 +52,13 @@ pub struct Notifications {
     busy: Busy,
     /// Room for messages from being claimed to being written down.
     unsettled: Arc<Semaphore>,
-    /// Writes down what became of deliveries, those that end at the same time together.
-    settling: Settling,
+    /// Writes down what became of deliveries.
+    engine: Engine,
     /// Woken when a delivery of a project ends that had no more room: it may have more.
     wake: Arc<Notify>,
     under_way: TaskTracker,
 }
 
-type Settling = Batcher<Settled, Result<(), Arc<StoreError>>>;
 type Busy = Arc<Mutex<BTreeMap<String, usize>>>;
 
 /// A delivery's place among those of its project; given back however the delivery ends.
@@ -85,28 +80,6 @@ impl Drop for Place {
             self.wake.notify_one();
         }
     }
-}
-
-fn settling(pool: PgPool, gate: &Gate) -> Settling {
-    let writer = Arc::new(Writer::new(pool));
-    Batcher::spawn_behind(gate, MOST_SETTLED, MOST_SETTLED, move |settled: Vec<Settled>| {
-        let writer = Arc::clone(&writer);
-        async move {
-            let done = retry::repeatable(|| settle(&writer, &settled)).await.map_err(Arc::new);
-            if let Err(error) = &done {
-                tracing::error!(%error, count = settled.len(), "deliveries could not be recorded");
-            }
-            settled.iter().map(|_| done.clone()).collect()
-        }
-    })
-}
-
-async fn settle(writer: &Writer, settled: &[Settled]) -> Result<(), StoreError> {
-    let mut db = writer.hold().await?;
-    notifications::settle(&mut db, settled).await?;
-    db.done();
-    settled.iter().for_each(|_| crash_point::pass("notification.marked"));
-    Ok(())
 }
 
 fn locked(busy: &Busy) -> MutexGuard<'_, BTreeMap<String, usize>> {
@@ -133,16 +106,15 @@ impl Notifications {
     #[must_use]
     pub fn new(
         pool: PgPool,
-        gate: &Gate,
+        engine: Engine,
         notifier: Arc<Notifier>,
         clock: Clock,
         settings: NotifySettings,
         wake: Arc<Notify>,
     ) -> Self {
-        let settling = settling(pool.clone(), gate);
         let (busy, under_way) = (Arc::default(), TaskTracker::new());
         let unsettled = Arc::new(Semaphore::new(MOST_UNSETTLED));
-        Self { pool, notifier, clock, settings, busy, unsettled, settling, wake, under_way }
+        Self { pool, notifier, clock, settings, busy, unsettled, engine, wake, under_way }
     }
 
     /// Claims what is due for projects that are not busy and starts delivering it. Says how many it started.
@@ -221,7 +193,7 @@ impl Notifications {
         };
         metrics::counter!("payoutd_notifications_total", "outcome" => outcome).increment(1);
         // A failure has been logged. The lease ends and it is delivered again: at least once.
-        let _ = self.settling.submit(Settled { id: message.id, fence: message.fence, delivery }).await;
+        let _ = self.engine.settle(Settled { id: message.id, fence: message.fence, delivery }).await;
     }
 
     fn failed(&self, message: &Claimed, error: &SendFailed) -> Delivery {

@@ -9,7 +9,7 @@ use payoutd::{
         session::{SessionReport, SessionStatus},
     },
     engine::{Cause, Created, Engine, Envelope},
-    store::{effects::Claimed, inbox::InboxClaim, rules::Switch},
+    store::{effects::Claimed, inbox::InboxClaim, payouts::NewPayout, rules::Switch},
 };
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ async fn watch(database: &Database) {
 /// For each of these statements since last asked, whether it was decided without looking.
 async fn at_once(database: &Database) -> Vec<bool> {
     let texts = "WITH seen AS (DELETE FROM texts RETURNING id, text)
-        SELECT text LIKE 'WITH locked%' FROM seen ORDER BY id";
+        SELECT text LIKE '%locked AS (%' FROM seen ORDER BY id";
     sqlx::query_scalar(texts).fetch_all(&database.pool).await.unwrap()
 }
 
@@ -200,7 +200,7 @@ async fn a_row_that_changes_while_it_is_waited_for_is_looked_at() {
             async move { engine.apply(vec![answer]).await }
         });
         let waits = "SELECT count(*) FROM pg_stat_activity
-            WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE 'WITH locked%'";
+            WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%locked AS (%'";
         until("it waits for the row", async || database.number(waits).await == 1).await;
         if changes {
             other.commit().await.unwrap()
@@ -213,6 +213,57 @@ async fn a_row_that_changes_while_it_is_waited_for_is_looked_at() {
         assert_eq!(database.number(name).await, 1, "nothing was written over");
         assert_eq!(database.state(id).await, "starting");
     }
+}
+
+/// What is judged, too: what it was waited for is what counts.
+#[tokio::test]
+async fn a_row_that_changes_while_its_verdict_is_written_is_looked_at() {
+    let database = Database::fresh().await;
+    let engine = warm(&database).await;
+    let id = database.processing(&engine, "user-1", 1).await[0];
+    let claim = database.claim_webhooks(1).await[0];
+    watch(&database).await;
+    let mut other = database.pool.begin().await.unwrap();
+    let touch = "UPDATE payouts SET amount_minor = amount_minor + 1 WHERE id = $1";
+    sqlx::query(touch).bind(id.0).execute(&mut *other).await.unwrap();
+    let applying = tokio::spawn({
+        let engine = engine.clone();
+        async move { engine.apply(vec![webhook(id, ready(id), claim)]).await }
+    });
+    let waits = "SELECT count(*) FROM pg_stat_activity
+        WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE 'WITH switched%'";
+    until("it waits for the row", async || database.number(waits).await == 1).await;
+    other.commit().await.unwrap();
+    assert!(is_done(&applying.await.unwrap()[0]));
+    assert_eq!(at_once(&database).await, [false]);
+    let confirms = "SELECT count(*) FROM permits WHERE kind = 'confirm'";
+    assert_eq!(database.number(confirms).await, 0, "Pike shows another amount than the payout has now");
+}
+
+/// A webhook has overtaken the answer to the confirm, which nobody needs any more.
+#[tokio::test]
+async fn an_answer_that_comes_too_late_is_not_looked_for() {
+    let database = Database::fresh().await;
+    let engine = warm(&database).await;
+    let id = database.processing(&engine, "user-1", 1).await[0];
+    let claims = database.claim_webhooks(2).await;
+    assert!(is_done(&engine.apply(vec![webhook(id, ready(id), claims[0])]).await[0]));
+    let confirm = call(&database, id).await;
+    watch(&database).await;
+    assert!(is_done(&engine.apply(vec![webhook(id, paid(id), claims[1])]).await[0]));
+    let voided = "SELECT count(*) FROM effects WHERE kind = 'confirm'";
+    assert_eq!(database.number(voided).await, 0);
+    at_once(&database).await;
+    let before = database.number("SELECT sum(version)::bigint FROM payouts").await;
+    let late = answered(&confirm, report(id, SessionStatus::InProgress, None));
+    assert!(is_superseded(&engine.apply(vec![late.clone()]).await[0]));
+    // Whoever has another connection since looks, with the same result.
+    let others = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+        WHERE datname = current_database() AND pid <> pg_backend_pid()";
+    assert!(database.number(others).await > 0);
+    assert!(is_superseded(&engine.apply(vec![late]).await[0]));
+    assert_eq!(at_once(&database).await, Vec::<bool>::new());
+    assert_eq!(database.number("SELECT sum(version)::bigint FROM payouts").await, before);
 }
 
 #[tokio::test]
@@ -242,8 +293,14 @@ async fn a_switch_that_was_thrown_holds_for_what_is_known_too() {
     let claims = database.claim_webhooks(2).await;
     let both = claims.into_iter().map(|claim| webhook(id, ready(id), claim)).collect();
     assert!(engine.apply(both).await.iter().all(is_done));
-    assert_eq!(at_once(&database).await, [true]);
+    assert_eq!(at_once(&database).await, [false], "the switch is not as it was");
     assert_eq!(database.state(id).await, "on_hold");
+    let next = database.processing(&engine, "user-2", 1).await[0];
+    at_once(&database).await;
+    let claim = database.claim_webhooks(1).await[0];
+    assert!(is_done(&engine.apply(vec![webhook(next, ready(next), claim)]).await[0]));
+    assert_eq!(at_once(&database).await, [true], "and is known now");
+    assert_eq!(database.state(next).await, "on_hold");
     assert_eq!(database.number("SELECT count(*) FROM permits").await, 0);
 }
 
@@ -269,5 +326,6 @@ async fn a_connection_that_was_taken_away_costs_nothing() {
     let new = order("user-2");
     assert!(database.number(others).await > 0);
     assert!(matches!(engine.create(new.clone()).await, Ok(Created::New(_))));
-    assert!(matches!(engine.create(new).await, Ok(Created::Existing(_))));
+    let again = NewPayout { id: order("user-2").id, ..new };
+    assert!(matches!(engine.create(again).await, Ok(Created::Existing(_))));
 }

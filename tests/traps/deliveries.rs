@@ -6,7 +6,6 @@ use crate::{
     support::{Database, order, rules, until},
 };
 use payoutd::{
-    batch::Gate,
     clock::Clock,
     domain::id::ProjectId,
     engine::{Created, Engine},
@@ -51,7 +50,7 @@ async fn tell(database: &Database, engine: &Engine, project: &str, messages: i64
 }
 
 /// A worker with one endpoint.
-fn worker(database: &Database, peer: &Peer, give_up_after: Duration) -> Notifications {
+fn worker(database: &Database, engine: &Engine, peer: &Peer, give_up_after: Duration) -> Notifications {
     let secret = Secret::parse(keys::new_notify_secret().unwrap().expose_secret()).unwrap();
     let endpoint = Endpoint { url: peer.url.clone(), secret };
     let endpoints = BTreeMap::from([(ProjectId("deaf".to_owned()), endpoint)]);
@@ -59,7 +58,7 @@ fn worker(database: &Database, peer: &Peer, give_up_after: Duration) -> Notifica
     let settings = NotifySettings { lease: LONG, retry_first: LONG, retry_longest: LONG, give_up_after };
     Notifications::new(
         database.pool.clone(),
-        &Gate::new(1),
+        engine.clone(),
         Arc::new(notifier),
         Clock,
         settings,
@@ -75,7 +74,7 @@ async fn what_nobody_takes_is_given_up_visibly() {
         let engine = database.engine(rules(None)).await;
         let peer = Peer::start(|_| Conduct::Say(answer("500 Oops", ""))).await;
         tell(&database, &engine, "deaf", 1).await;
-        let worker = worker(&database, &peer, give_up_after);
+        let worker = worker(&database, &engine, &peer, give_up_after);
         assert_eq!(worker.start_some().await.unwrap(), 1);
         worker.finish().await;
         for (sql, count) in [
@@ -107,7 +106,7 @@ async fn a_slow_endpoint_delays_nobody_elses_notifications() {
     let wake = Arc::new(Notify::new());
     let worker = Notifications::new(
         database.pool.clone(),
-        &Gate::new(1),
+        engine.clone(),
         Arc::new(notifier),
         Clock,
         settings,
@@ -139,7 +138,7 @@ async fn a_delivery_is_written_down_once() {
     let delivery = Delivery::Retry(LONG, "a 500".to_owned());
     let settled = [Settled { id: claimed.id, fence: claimed.fence, delivery }];
     for _ in 0..2 {
-        notifications::settle(&mut db, &settled).await.unwrap();
+        steps::write(&mut db, &Steps { settled: &settled, ..Steps::default() }, None).await.unwrap();
         assert_eq!(database.number("SELECT sum(attempts) FROM notifications").await, 1);
     }
 }

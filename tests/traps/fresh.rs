@@ -147,7 +147,8 @@ async fn a_row_that_is_held_keeps_no_webhook_from_its_answer() {
     let claim = claims[0].expect("nobody else has kept it");
     other.rollback().await.unwrap();
     let waits = "SELECT count(*) FROM pg_stat_activity
-        WHERE datname = current_database() AND state = 'active' AND query LIKE 'WITH locked%'";
+        WHERE datname = current_database() AND state = 'active' AND query LIKE '%locked AS (%'
+            AND pid <> pg_backend_pid()";
     until("the other has given up", async || database.number(waits).await == 0).await;
     assert_eq!(kept(&database).await, (1, 0));
     assert_eq!(database.state(id).await, "processing");
@@ -172,7 +173,7 @@ async fn one_that_is_kept_elsewhere_meanwhile_is_not_applied_twice() {
             async move { keep(&engine, &text, id, ready(id)).await }
         });
         let waits = "SELECT count(*) FROM pg_stat_activity
-            WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE 'WITH locked%'";
+            WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%locked AS (%'";
         until("it waits for the other", async || database.number(waits).await == 1).await;
         if commits {
             other.commit().await.unwrap();

@@ -19,7 +19,7 @@ fn parameters_are_numbered_through() {
             .map(|number| number.parse().unwrap())
             .collect();
         found.sort_unstable();
-        if parts[0].1 {
+        if parts[1].1 {
             // Counted, too.
             found.dedup();
         }

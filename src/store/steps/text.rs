@@ -17,17 +17,26 @@ const fn part(name: &'static str, columns: usize, sql: &'static str) -> Part {
     Part { name, columns, sql, and: " WHERE ", after: "" }
 }
 
-/// The payouts whose rows are as this process wrote them. In the order of their ids, as whoever locks them.
-const LOCKED: Part = part(
-    "locked",
-    2,
-    "
-        SELECT p.id FROM payouts p JOIN unnest($1::uuid[], $2::bigint[]) AS n(id, written_by)
-            ON p.id = n.id AND p.xmin::text::bigint = n.written_by
-        ORDER BY p.id FOR NO KEY UPDATE OF p",
-);
+/// The switches, held before they are looked at and until what they allow is committed; no instant if they
+/// are not as they were thought to be. Before any payout is locked, as for whoever throws one.
+const SWITCHED: Part = part("switched", 1, "SELECT switches_held($1::text) AS at");
 
-/// What the events came from. Only if everything is there: a lock on a payout comes before any other.
+/// The payouts whose rows are as this process wrote them. In the order of their ids, as whoever locks them.
+const LOCKED: Part = Part {
+    name: "locked",
+    columns: 2,
+    sql: "
+        SELECT p.id FROM payouts p JOIN unnest($1::uuid[], $2::bigint[]) AS n(id, written_by)
+            ON p.id = n.id AND p.xmin::text::bigint = n.written_by",
+    and: " WHERE ",
+    after: "
+        ORDER BY p.id FOR NO KEY UPDATE OF p",
+};
+/// Of what the rules were asked about: never before the step before.
+const HELD: &str = "(SELECT at FROM switched) IS NOT NULL AND p.updated_at <= (SELECT at FROM switched)";
+
+/// What the events came from. Only if everything is there: a lock on a payout comes before any other. Whether
+/// a webhook is done is asked in words that no index is for: that of the open ones grows in a backlog.
 const CALLED: Part = part(
     "called",
     2,
@@ -41,7 +50,7 @@ const READ: Part = part(
     "
         UPDATE inbox i SET done_at = now(), outcome = 'applied', lease_until = NULL
         FROM unnest($1::bigint[], $2::integer[]) AS n(id, fence)
-        WHERE i.id = n.id AND i.fence = n.fence AND i.done_at IS NULL
+        WHERE i.id = n.id AND i.fence = n.fence AND coalesce(i.done_at, 'infinity') = 'infinity'
             AND (SELECT every FROM whole) RETURNING 1",
 );
 
@@ -106,8 +115,12 @@ const PERMITTED: Part = part(
     "
         INSERT INTO permits (payout_id, kind, bound_to, rule_set, decided_at, project_id,
             customer_reference, currency, amount_minor)
-        SELECT * FROM unnest($1::uuid[], $2::text[], $3::bytea[], $4::text[], $5::timestamptz[],
-            $6::text[], $7::text[], $8::text[], $9::bigint[])",
+        SELECT n.payout_id, n.kind, n.bound_to, n.rule_set, {at}, n.project_id, n.customer_reference,
+            n.currency, n.amount_minor
+        FROM unnest($1::uuid[], $2::text[], $3::bytea[], $4::text[], $5::timestamptz[],
+            $6::text[], $7::text[], $8::text[], $9::bigint[])
+            AS n(payout_id, kind, bound_to, rule_set, at, project_id, customer_reference, currency,
+            amount_minor)",
 );
 
 const JUDGED: Part = part(
@@ -115,8 +128,9 @@ const JUDGED: Part = part(
     7,
     "
         INSERT INTO decisions (payout_id, seq, at, rule_set, outcome, hits, inputs)
-        SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::timestamptz[], $4::text[], $5::text[],
-            $6::text[], $7::text[])",
+        SELECT n.payout_id, n.seq, {at}, n.rule_set, n.outcome, n.hits, n.inputs
+        FROM unnest($1::uuid[], $2::bigint[], $3::timestamptz[], $4::text[], $5::text[],
+            $6::text[], $7::text[]) AS n(payout_id, seq, at, rule_set, outcome, hits, inputs)",
 );
 
 const NOTED: Part = part(
@@ -156,28 +170,92 @@ const WANTED: Part = Part {
         ON CONFLICT (payout_id, kind) DO NOTHING RETURNING id, fence, payout_id, kind",
 };
 
+/// New orders, as far as key and reference are both free, each with the beginning of its history and its
+/// first call. In the order of their keys, so that two batches with the same ones do not wait for each other
+/// in a circle.
+const ORDERED: Part = Part {
+    name: "ordered",
+    columns: 16,
+    sql: "
+        SELECT n.*, make_interval(secs => $16) AS first_look
+        FROM unnest($1::uuid[], $2::text[], $3::text[], $4::bytea[], $5::bigint[], $6::text[],
+            $7::text[], $8::text[], $9::bytea[], $10::text[], $11::text[], $12::text[], $13::text[],
+            $14::text[], $15::float8[])
+        AS n(id, project_id, idempotency_key, request_fingerprint, amount_minor, currency, destination_kind,
+            destination_secret, destination_fingerprint, recipient_name, customer_reference, reference,
+            metadata, created_by, lease)",
+    and: " WHERE ",
+    after: "),
+    inserted AS (
+        INSERT INTO payouts (id, project_id, idempotency_key, request_fingerprint, amount_minor, currency,
+            destination_kind, destination_secret, destination_fingerprint, recipient_name,
+            customer_reference, reference, metadata, created_by, created_at, version, attempt, state, status,
+            since, updated_at, next_check_at)
+        SELECT id, project_id, idempotency_key, request_fingerprint, amount_minor, currency,
+            destination_kind, destination_secret, destination_fingerprint, recipient_name,
+            customer_reference, reference, metadata, created_by, now(), 1, 1, 'accepted', 'accepted', now(),
+            now(), now() + first_look
+        FROM ordered ORDER BY project_id, idempotency_key
+        ON CONFLICT DO NOTHING RETURNING id, project_id, created_by, created_at, next_check_at),
+    begun AS (
+        INSERT INTO history (payout_id, seq, at, event, decision, reason, to_state, actor)
+        SELECT id, 1, created_at, 'created', 'move', 'created', 'accepted', created_by FROM inserted),
+    first AS (
+        INSERT INTO effects (payout_id, kind, project_id, fence, lease_until)
+        SELECT i.id, 'create_session', i.project_id, (n.lease IS NOT NULL)::integer,
+            clock_timestamp() + make_interval(secs => n.lease)
+        FROM inserted i JOIN ordered n ON n.id = i.id RETURNING id, fence, payout_id, kind",
+};
+
+/// What became of deliveries whose claims are still good, each once.
+const SETTLED: Part = Part {
+    name: "settled",
+    columns: 5,
+    sql: "
+        UPDATE notifications n SET attempts = n.attempts + 1, lease_until = NULL, last_error = s.error,
+            delivered_at = CASE WHEN s.delivered THEN now() END,
+            due_at = now() + make_interval(secs => s.retry_after)
+        FROM unnest($1::uuid[], $2::integer[], $3::boolean[], $4::float8[], $5::text[])
+            AS s(id, fence, delivered, retry_after, error)
+        WHERE n.id = s.id AND n.fence = s.fence AND n.lease_until IS NOT NULL",
+    and: " AND ",
+    after: "",
+};
+
 /// What is voided and wanted again is in nobody's way then.
 const VOIDED_BEFORE: &str = "(SELECT count(*) FROM voided) >= 0";
 
+/// Only a start carries the destination.
 const CLAIMED: &str = "
-    SELECT w.id, w.fence, w.payout_id, w.kind, p.destination_secret
-    FROM wanted w JOIN payouts p ON p.id = w.payout_id WHERE w.fence > 0 UNION ALL";
+    SELECT w.id, w.fence, w.payout_id, w.kind, CASE WHEN w.kind = 'start_payout' THEN
+            (SELECT p.destination_secret FROM payouts p WHERE p.id = w.payout_id) END,
+        NULL::timestamptz, NULL::timestamptz
+    FROM wanted w WHERE w.fence > 0 UNION ALL";
+const OVER: &str = "
+    SELECT v.id, 0, NULL::uuid, 'voided', NULL::text, NULL::timestamptz, NULL::timestamptz FROM voided v
+    UNION ALL";
+const INSERTED: &str = "
+    SELECT f.id, f.fence, i.id, f.kind, NULL::text, i.created_at, i.next_check_at
+    FROM inserted i JOIN first f ON f.payout_id = i.id UNION ALL";
 /// Who wrote, if anything was written: what a row is known by.
-const WRITER: &str = " SELECT pg_current_xact_id()::xid::text::bigint, 0, NULL::uuid, NULL::text, NULL::text";
+const WRITER: &str = " SELECT pg_current_xact_id()::xid::text::bigint, 0, NULL::uuid, NULL::text, NULL::text,
+    NULL::timestamptz, NULL::timestamptz";
 const IF_IT_STOOD: &str = " FROM stood WHERE stands";
 
-pub(super) const PARTS: usize = 11;
+pub(super) const PARTS: usize = 14;
 /// So many of them, the first ones, say what the others stand on.
-const OF_STANDS: usize = 4;
+const OF_STANDS: usize = 5;
 /// The statement for each choice of parts. A part without rows would still be planned, opened and checked
 /// each time; a batch of one payout has two or three.
 static STATEMENTS: [OnceLock<String>; 1 << PARTS] = [const { OnceLock::new() }; 1 << PARTS];
 
 /// The parts that have rows, each with whether it has.
 pub(super) fn parts(steps: &Steps<'_>, stands: Option<&Stands>) -> [(Part, bool); PARTS] {
-    let [effects, inbox, fresh] =
-        stands.map_or([false; 3], |on| [!on.effects.is_empty(), !on.inbox.is_empty(), !on.fresh.is_empty()]);
+    let [switches, effects, inbox, fresh] = stands.map_or([false; 4], |on| {
+        [on.switches.is_some(), !on.effects.is_empty(), !on.inbox.is_empty(), !on.fresh.is_empty()]
+    });
     [
+        (SWITCHED, switches),
         (LOCKED, stands.is_some()),
         (CALLED, effects),
         (READ, inbox),
@@ -189,6 +267,8 @@ pub(super) fn parts(steps: &Steps<'_>, stands: Option<&Stands>) -> [(Part, bool)
         (NOTED, !steps.notifications.is_empty()),
         (VOIDED, !steps.voided.is_empty()),
         (WANTED, !steps.wanted.is_empty()),
+        (ORDERED, !steps.orders.new.is_empty()),
+        (SETTLED, !steps.settled.is_empty()),
     ]
 }
 
@@ -197,16 +277,18 @@ pub(super) fn statement(parts: &[(Part, bool); PARTS]) -> &'static str {
     STATEMENTS[place].get_or_init(|| {
         let (mut text, mut before) = (String::new(), 0);
         let has = |name| parts.iter().any(|(part, has_rows)| *has_rows && part.name == name);
-        let (stands, causes) = (has(LOCKED.name), causes(parts));
-        for (at, (part, has_rows)) in parts.iter().enumerate() {
+        let (stands, held, causes) = (has(LOCKED.name), has(SWITCHED.name), causes(parts));
+        let at = if held { "(SELECT at FROM switched)" } else { "n.at" };
+        for (place, (part, has_rows)) in parts.iter().enumerate() {
             if *has_rows {
                 text.push_str(if before == 0 { "WITH " } else { ", " });
                 text.push_str(part.name);
                 text.push_str(" AS (");
-                text.push_str(&numbered_after(before, part.sql));
+                text.push_str(&numbered_after(before, part.sql).replace("{at}", at));
                 let mut and = part.and;
                 for (condition, applies) in [
-                    (STANDS, stands && at >= OF_STANDS),
+                    (HELD, held && part.name == LOCKED.name),
+                    (STANDS, stands && place >= OF_STANDS),
                     (VOIDED_BEFORE, part.name == WANTED.name && has(VOIDED.name)),
                 ] {
                     if applies {
@@ -217,17 +299,19 @@ pub(super) fn statement(parts: &[(Part, bool); PARTS]) -> &'static str {
                 }
                 text.push_str(part.after);
                 text.push(')');
+                if part.name == LOCKED.name {
+                    text.push_str(&whole(before + 1, &causes));
+                }
                 before += part.columns;
             }
-            if stands && at == 0 {
-                text.push_str(&whole(&causes));
-            }
-            if stands && at + 1 == OF_STANDS {
+            if stands && place + 1 == OF_STANDS {
                 text.push_str(&stood(&causes));
             }
         }
-        if has(WANTED.name) {
-            text.push_str(CLAIMED);
+        for (part, rows) in [(WANTED.name, CLAIMED), (VOIDED.name, OVER), (ORDERED.name, INSERTED)] {
+            if has(part) {
+                text.push_str(rows);
+            }
         }
         text.push_str(WRITER);
         if stands {
@@ -237,10 +321,10 @@ pub(super) fn statement(parts: &[(Part, bool); PARTS]) -> &'static str {
     })
 }
 
-/// Whether all payouts, and all causes, are there. If not nothing is written, and it is no error: somebody
-/// else wrote, or a call's answer came after it was no longer wanted.
-fn whole(causes: &[Cause]) -> String {
-    let mut text = String::from(", whole AS (SELECT count(*) = cardinality($1)");
+/// Whether all payouts, whose ids are this parameter, and all causes are there. If not nothing is written,
+/// and it is no error: somebody else wrote, or a call's answer came after it was no longer wanted.
+fn whole(payouts: usize, causes: &[Cause]) -> String {
+    let mut text = format!(", whole AS (SELECT count(*) = cardinality(${payouts})");
     for (table, of) in causes {
         let [first, second] = [of + 1, of + 2];
         if *table == KEPT.name {
@@ -252,7 +336,7 @@ fn whole(causes: &[Cause]) -> String {
             continue;
         }
         let open = if *table == READ.name { "inbox c" } else { "effects c" };
-        let done = if *table == READ.name { " AND c.done_at IS NULL" } else { "" };
+        let done = if *table == READ.name { " AND coalesce(c.done_at, 'infinity') = 'infinity'" } else { "" };
         text.push_str(&format!(
             " AND (SELECT count(*) FROM {open} JOIN unnest(${first}::bigint[], ${second}::integer[])
             AS n(id, fence) ON c.id = n.id AND c.fence = n.fence{done}) = cardinality(${first})"
@@ -283,7 +367,7 @@ fn causes(parts: &[(Part, bool); PARTS]) -> Vec<Cause> {
     let (mut causes, mut before) = (vec![], 0);
     for (part, has_rows) in parts.iter().take(OF_STANDS) {
         if *has_rows {
-            if part.name != LOCKED.name {
+            if ![SWITCHED.name, LOCKED.name].contains(&part.name) {
                 causes.push((part.name, before));
             }
             before += part.columns;
