@@ -14,10 +14,13 @@ use crate::{
 use anyhow::{Context, Result};
 use secrecy::ExposeSecret;
 use sqlx::PgPool;
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 /// What comes before a confirm fits into what its lease leaves beside the call, with time to write it down.
 const _: () = assert!(LOOK_WITHIN.as_millis() + 2 * AHEAD.as_millis() < LEASE_MARGIN.as_millis());
+
+/// Longest that a call waits in this process for another one to end, before it is anybody's again.
+const SLOT_WITHIN: Duration = Duration::from_secs(1);
 
 pub(super) fn effects(
     config: &Config,
@@ -28,6 +31,7 @@ pub(super) fn effects(
 ) -> Result<Effects> {
     let settings = EffectSettings {
         lease: config.effects.lease,
+        slot_within: SLOT_WITHIN,
         retry_first: config.effects.retry_first,
         retry_longest: config.effects.retry_longest,
         max_in_flight: config.pike.max_in_flight,

@@ -43,6 +43,8 @@ const PUT_BACK_AGAIN: Duration = Duration::from_millis(100);
 pub struct EffectSettings {
     /// Longer than any call may take, so that a live worker never loses its claim.
     pub lease: Duration,
+    /// Longest that a claimed call waits for a slot. Its lease is longer by as much.
+    pub slot_within: Duration,
     pub retry_first: Duration,
     pub retry_longest: Duration,
     /// Calls under way at once.

@@ -38,6 +38,11 @@ pub async fn taker(database: &Database, engine: &Engine) -> (Effects, Peer) {
     worker(database, engine, refuses, 8).await
 }
 
+/// As in a service.
+const A_SECOND: Duration = Duration::from_secs(1);
+/// However slow the machine is.
+const A_MINUTE: Duration = Duration::from_secs(60);
+
 async fn worker(
     database: &Database,
     engine: &Engine,
@@ -54,9 +59,21 @@ pub async fn paced_worker(
     max_in_flight: usize,
     calls_per_second: u32,
 ) -> (Effects, Peer) {
+    waiting_worker(database, engine, conduct, (max_in_flight, A_SECOND), calls_per_second).await
+}
+
+/// What is put back after so long a wait for a slot is not called here.
+async fn waiting_worker(
+    database: &Database,
+    engine: &Engine,
+    conduct: Conduct,
+    (max_in_flight, slot_within): (usize, Duration),
+    calls_per_second: u32,
+) -> (Effects, Peer) {
     let peer = Peer::start(|_| conduct).await;
     let settings = EffectSettings {
         lease: Duration::from_secs(60),
+        slot_within,
         retry_first: Duration::from_secs(60),
         retry_longest: Duration::from_secs(60),
         max_in_flight,
@@ -224,15 +241,14 @@ async fn what_waits_for_a_slot_follows_at_once() {
     let database = Database::fresh().await;
     let engine = database.engine(rules(None)).await;
     let refuses = Conduct::Say(answer("500 Internal Server Error", REFUSED));
-    let (worker, peer) = worker(&database, &engine, refuses, 1).await;
+    let (worker, peer) = waiting_worker(&database, &engine, refuses, (1, A_MINUTE), 0).await;
     let callers: Arc<dyn Callers> = Arc::new(worker);
     let nobody: Weak<Nobody> = Weak::new();
     engine.hand_over_to(Hands { callers: Arc::downgrade(&callers), tellers: nobody });
-    // Few enough for one slot to come to all of them within the second that they wait, however slow it is.
-    let orders = (0..4).map(|_| engine.create(order("user-1")));
+    let orders = (0..7).map(|_| engine.create(order("user-1")));
     assert!(futures_util::future::join_all(orders).await.iter().all(Result::is_ok));
     // Nothing polls here: what went back would not be called.
-    until("all to be called", async || peer.heard() == 4).await;
+    until("all to be called", async || peer.heard() == 7).await;
 }
 
 /// However much is handed over: what waits in the database has its turn among it.

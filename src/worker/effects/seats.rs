@@ -15,9 +15,6 @@ use std::{
 };
 use tokio::sync::OwnedSemaphorePermit;
 
-/// Longest that a claimed call waits for a slot. Its lease is longer by as much.
-const SLOT_WITHIN: Duration = Duration::from_secs(1);
-
 /// What a call begins from.
 pub(super) enum Seat {
     /// It may be sent when its turn comes.
@@ -54,7 +51,10 @@ impl Callers for Effects {
             Ok(slot) => (self.settings.lease, Seat::Slot(slot, self.paces.try_take(project, kind)?)),
             Err(_) => {
                 let most = self.settings.max_in_flight * (PLACES_PER_SLOT - 1);
-                (self.settings.lease + SLOT_WITHIN, Seat::Queue(self.paces.try_queue(project, kind, most)?))
+                (
+                    self.settings.lease + self.settings.slot_within,
+                    Seat::Queue(self.paces.try_queue(project, kind, most)?),
+                )
             }
         };
         let mut reserved = Reserved { paces: Arc::clone(&self.paces), seat: Some(seat), place: Some(place) };
@@ -100,7 +100,7 @@ impl Effects {
             Seat::Slot(slot, turn) => Some((slot, turn)),
             Seat::Queue(queued) => {
                 let waiting = Arc::clone(&self.slots).acquire_owned();
-                let slot = tokio::time::timeout(SLOT_WITHIN, waiting).await.ok()?.ok()?;
+                let slot = tokio::time::timeout(self.settings.slot_within, waiting).await.ok()?.ok()?;
                 Some((slot, queued.turn()?))
             }
         }
