@@ -31,6 +31,7 @@ const WAITING: &str = "SELECT count(*) FROM pg_stat_activity
     WHERE datname = current_database() AND wait_event_type = 'Lock'";
 
 const REFUSED: &str = r#"{"status":"error","error":{"code":"internal_error","description":"d"}}"#;
+const DECLINED: &str = r#"{"status":"error","error":{"code":"bank_card_expired","description":"d"}}"#;
 
 /// Who takes over, and the Pike it would call.
 pub async fn taker(database: &Database, engine: &Engine) -> (Effects, Peer) {
@@ -240,8 +241,9 @@ async fn what_waits_too_long_for_a_slot_goes_back() {
 async fn what_waits_for_a_slot_follows_at_once() {
     let database = Database::fresh().await;
     let engine = database.engine(rules(None)).await;
-    let refuses = Conduct::Say(answer("500 Internal Server Error", REFUSED));
-    let (worker, peer) = waiting_worker(&database, &engine, refuses, (1, A_MINUTE), 0).await;
+    // Nothing that would slow the pace, with which there are fewer places, and nothing to be called again.
+    let declines = Conduct::Say(answer("400 Bad Request", DECLINED));
+    let (worker, peer) = waiting_worker(&database, &engine, declines, (1, A_MINUTE), 0).await;
     let callers: Arc<dyn Callers> = Arc::new(worker);
     let nobody: Weak<Nobody> = Weak::new();
     engine.hand_over_to(Hands { callers: Arc::downgrade(&callers), tellers: nobody });
