@@ -6,6 +6,7 @@ use crate::{
     domain::{
         decide::Reason,
         event::{Command, Event, Observation, Outcome},
+        id::PayoutId,
         payout::{Anomaly, Payout},
         permit::Unfit,
         session::Shows,
@@ -19,7 +20,7 @@ use uuid::Uuid;
 /// The log line of one recorded event.
 #[derive(Debug)]
 pub(super) struct Line {
-    payout: String,
+    pub(super) payout: PayoutId,
     project: String,
     seq: i64,
     event: String,
@@ -35,7 +36,7 @@ impl Line {
     pub(super) fn of(stored: &Stored, entry: &history::Entry, anomaly: Option<Anomaly>) -> Self {
         let age = (entry.at - stored.created_at).whole_milliseconds();
         Self {
-            payout: stored.payout.id.to_string(),
+            payout: stored.payout.id,
             project: stored.payout.project.0.clone(),
             seq: entry.seq,
             event: entry.event.clone(),
@@ -60,16 +61,16 @@ impl Core {
                 metrics::counter!("payoutd_anomalies_total", "anomaly" => line.anomaly.unwrap_or("none"))
                     .increment(1);
                 // The line below has the rest.
-                let (payout, seq, anomaly) = (&line.payout, line.seq, line.anomaly);
-                tracing::error!(payout, seq, anomaly, "a payout contradicts what we hold");
+                let (payout, seq, anomaly) = (line.payout, line.seq, line.anomaly);
+                tracing::error!(%payout, seq, anomaly, "a payout contradicts what we hold");
             }
             if line.reason == Reason::Unreadable.code() {
                 metrics::counter!("payoutd_unknown_statuses_total", "from" => "webhook").increment(1);
-                let (payout, seq) = (&line.payout, line.seq);
-                tracing::error!(payout, seq, "Pike shows a payout in a status that we do not know");
+                let (payout, seq) = (line.payout, line.seq);
+                tracing::error!(%payout, seq, "Pike shows a payout in a status that we do not know");
             }
             tracing::info!(
-                payout = line.payout,
+                payout = %line.payout,
                 project = line.project,
                 seq = line.seq,
                 event = line.event,

@@ -165,7 +165,7 @@ impl Core {
         self.remembered.are_over(&writes.over);
         self.remembered.keep(writes.touched(payouts), by, before);
         writes.pass_committed();
-        pass_recorded(batch);
+        pass_recorded(batch.iter().filter(|envelope| payouts.contains_key(&envelope.payout)));
         writes.handed.over();
         self.announce(writes);
     }
@@ -274,7 +274,7 @@ pub(super) fn pass_recording(batch: &[Envelope]) {
 }
 
 /// The same once it is committed.
-fn pass_recorded(batch: &[Envelope]) {
+fn pass_recorded<'a>(batch: impl Iterator<Item = &'a Envelope>) {
     for envelope in batch {
         if let Cause::Fresh(_) = envelope.cause {
             crash_point::pass("webhook.committed");

@@ -1,11 +1,13 @@
-//! Events of payouts that this process has written last: decided without looking, and written in one
-//! statement that says what they were decided upon. That is most of them: a transaction that locks and
-//! looks first is four round trips more. Webhooks that come meanwhile are kept in the same statement.
-//! Whatever is not as it was, or needs more than one statement, is left to [`super::apply`].
+//! Events that are decided without locking, and written in one statement that says what they were decided
+//! upon: payouts as this process wrote them last, or else as it has just read them. That is most of them: a
+//! transaction that locks and looks first is three round trips more. Webhooks that come meanwhile are kept
+//! in the same statement. What is not as it was is left out, and tried once more as it is by then. Whatever
+//! needs more than one statement is left to [`super::apply`].
 
 use super::{
     Applied, Cause, Core, Envelope,
     apply::{self, RuleFacts},
+    remembered,
     together::Along,
     write::Writes,
 };
@@ -15,9 +17,10 @@ use crate::{
     store::{
         StoreError,
         causes::Closed,
-        payouts::Stored,
+        effects::EffectClaim,
+        payouts::{self, Stored},
         retry, rules,
-        steps::{Stands, Written},
+        steps::{self, Stands, Written},
         writer::Writer,
     },
 };
@@ -28,36 +31,45 @@ use std::{
 };
 use time::OffsetDateTime;
 
-/// What events may be decided upon without looking.
+/// What events may be decided upon without locking.
 pub(super) struct Known {
     payouts: BTreeMap<PayoutId, Stored>,
+    by: BTreeMap<PayoutId, steps::Writer>,
     /// The claims that the events come from, as if they were closed.
     causes: Closed,
     /// What says, when it is written, whether all of that is so.
     stands: Stands,
-    /// Before all of it was written: no connection that is younger is asked.
+    /// Before all of it was written or read: no connection that is younger is asked.
     before: Instant,
     /// As they were when somebody last looked; empty if the rules are not asked.
     switches: BTreeMap<String, bool>,
 }
 
+/// What was written at once.
+pub(super) struct AtOnce {
+    /// What became of each event; nothing, and nothing written, if its payout is not as it was.
+    pub applied: Vec<Option<Applied>>,
+    /// The orders that were stored along with it.
+    pub inserted: Vec<Stored>,
+}
+
 impl Core {
-    /// Nothing, and nothing written, if somebody has to look first. All of the batch is [`Self::known`]. With
-    /// what became of it come the orders that were stored along with it.
+    /// Nothing, and nothing written, if somebody has to look at all of it. All of the batch is in
+    /// [`Known::has`].
     pub(super) async fn at_once(
         &self,
         writer: &Writer,
         batch: &[Envelope],
         known: Known,
         along: Along<'_>,
-    ) -> Option<(Vec<Applied>, Vec<Stored>)> {
+    ) -> Option<AtOnce> {
         match retry::bounded(self.in_one_statement(writer, batch, known, along)).await {
             // Whoever looks finds out what was written, and who is to blame.
             Err(error) => {
                 tracing::warn!(%error, events = batch.len(), "events may have been written: looking");
                 None
             }
-            Ok(applied) => applied,
+            Ok(written) => written,
         }
     }
 
@@ -67,11 +79,12 @@ impl Core {
         batch: &[Envelope],
         mut known: Known,
         along: Along<'_>,
-    ) -> Result<Option<(Vec<Applied>, Vec<Stored>)>, StoreError> {
+    ) -> Result<Option<AtOnce>, StoreError> {
         if known.stands.switches.is_some() {
             crash_point::pass("verdict.due");
         }
         let Some((applied, mut writes)) = self.decided(batch, &mut known) else { return Ok(None) };
+        known.stand(&writes);
         let mut db = writer.hold().await?;
         if db.opened() > known.before {
             db.done();
@@ -87,13 +100,16 @@ impl Core {
             written => Some(written?),
         };
         db.done();
-        let Some(Written { inserted, by: Some(by), .. }) = written else { return Ok(None) };
+        let Some(Written { inserted, by: Some(by), gone, .. }) = written else { return Ok(None) };
         if !along.orders.is_empty() {
             self.begun(&inserted, Some(by), before);
         }
         along.pass_settled();
+        known.payouts.retain(|id, _| !gone.contains(id));
         self.committed(batch, &known.payouts, (Some(by), before), &mut writes);
-        Ok(Some((applied, inserted)))
+        let stood =
+            |(applied, envelope): (Applied, &Envelope)| (!gone.contains(&envelope.payout)).then_some(applied);
+        Ok(Some(AtOnce { applied: applied.into_iter().zip(batch).map(stood).collect(), inserted }))
     }
 
     /// Nothing if that takes more than one statement.
@@ -104,11 +120,15 @@ impl Core {
         writes.are_one_statement().then_some((applied, writes))
     }
 
-    /// What can be decided upon without looking, of all that this batch is about; nothing if that is nothing.
-    pub(super) fn known(&self, batch: &[(usize, Envelope)]) -> Option<Known> {
-        let now = self.remembered.now(Instant::now())?;
+    /// What can be decided upon without locking, of all that this batch is about; nothing if that is nothing.
+    /// Events whose call is no longer theirs are taken out of the batch: their places are the other half.
+    pub(super) async fn known(
+        &self,
+        writer: &Writer,
+        batch: &mut Vec<(usize, Envelope)>,
+    ) -> (Option<Known>, Vec<usize>) {
         let mut ids: BTreeSet<PayoutId> = batch.iter().map(|(_, envelope)| envelope.payout).collect();
-        for (_, envelope) in batch {
+        for (_, envelope) in batch.iter() {
             match &envelope.cause {
                 Cause::Effect(_) | Cause::Inbox(_) | Cause::Fresh(_) => {}
                 // Whoever orders something waits for what is so now, and a time that was seen is no claim.
@@ -116,6 +136,56 @@ impl Core {
             }
         }
         let mut known = self.remembered.take(&ids);
+        if self.remembered.now(Instant::now()).is_none() {
+            known.clear();
+        }
+        ids.retain(|id| !known.contains_key(id));
+        let (read, open) = self.read(writer, &ids).await;
+        let lost = |(_, envelope): &(usize, Envelope)| match &envelope.cause {
+            Cause::Effect(claim) => read.contains_key(&envelope.payout) && !open.contains(claim),
+            Cause::Inbox(_) | Cause::Fresh(_) | Cause::Command(_) | Cause::Due(_) => false,
+        };
+        let lost: Vec<usize> = batch.extract_if(.., |placed| lost(placed)).map(|(place, _)| place).collect();
+        known.extend(read);
+        known.retain(|id, _| batch.iter().any(|(_, envelope)| envelope.payout == *id));
+        (self.known_of(batch, known), lost)
+    }
+
+    /// Reads payouts as they are now, and which calls are open for them. None that had an attempt before;
+    /// nothing if the database does not answer: whoever looks tells.
+    async fn read(
+        &self,
+        writer: &Writer,
+        ids: &BTreeSet<PayoutId>,
+    ) -> (BTreeMap<PayoutId, remembered::Known>, BTreeSet<EffectClaim>) {
+        if ids.is_empty() {
+            return Default::default();
+        }
+        let reading = retry::bounded(async {
+            let mut db = writer.hold().await?;
+            let before = Instant::now();
+            let read = payouts::as_they_are(&mut db, ids).await?;
+            db.done();
+            Ok::<_, StoreError>((read, before))
+        });
+        let Ok((read, before)) = reading.await else { return Default::default() };
+        if let Some(now) = read.iter().map(|read| read.now).max() {
+            self.remembered.told(now, Instant::now());
+        }
+        let open = read.iter().flat_map(|read| read.open.iter().copied()).collect();
+        let known = read.into_iter().filter(|read| read.stored.payout.attempt == 1).map(|read| {
+            let known = remembered::Known { stored: read.stored, by: read.by, before };
+            (known.stored.payout.id, known)
+        });
+        (known.collect(), open)
+    }
+
+    fn known_of(
+        &self,
+        batch: &[(usize, Envelope)],
+        mut known: BTreeMap<PayoutId, remembered::Known>,
+    ) -> Option<Known> {
+        let now = self.remembered.now(Instant::now())?;
         let (mut judged, caps) = (false, &self.rules.recipient_daily_cap);
         let switches = self.remembered.switches();
         for (_, envelope) in batch {
@@ -132,13 +202,10 @@ impl Core {
         }
         let before = known.values().map(|known| known.before).min()?;
         let switches = switches.filter(|_| judged).unwrap_or_default();
-        let stands = Stands {
-            payouts: known.iter().map(|(id, known)| (*id, known.by)).collect(),
-            switches: judged.then(|| rules::in_one_word(&switches)),
-            ..Stands::default()
-        };
+        let stands = Stands { switches: judged.then(|| rules::in_one_word(&switches)), ..Stands::default() };
+        let by = known.iter().map(|(id, known)| (*id, known.by)).collect();
         let payouts = known.into_iter().map(|(id, known)| (id, known.stored)).collect();
-        let mut known = Known { payouts, causes: Closed::none(now), stands, before, switches };
+        let mut known = Known { payouts, by, causes: Closed::none(now), stands, before, switches };
         known.close(batch.iter().map(|(_, envelope)| envelope));
         // It is a guess.
         known.causes.now = known.not_before_the_last(now);
@@ -157,22 +224,38 @@ impl Known {
             }
     }
 
+    /// Whether the rules are asked.
+    pub(super) fn asks_the_rules(&self) -> bool {
+        self.stands.switches.is_some()
+    }
+
     fn close<'a>(&mut self, batch: impl Iterator<Item = &'a Envelope>) {
-        let mut fresh = BTreeMap::new();
+        let (mut effects, mut inbox, mut fresh) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         for envelope in batch.filter(|envelope| self.payouts.contains_key(&envelope.payout)) {
+            let payout = envelope.payout;
             match &envelope.cause {
-                Cause::Effect(claim) => drop(self.causes.effects.insert(*claim)),
-                Cause::Inbox(claim) => drop(self.causes.inbox.insert(*claim)),
+                Cause::Effect(claim) => drop(effects.insert(*claim, payout)),
+                Cause::Inbox(claim) => drop(inbox.insert(*claim, payout)),
                 Cause::Fresh(new) if !new.given_up.load(Ordering::Relaxed) => {
-                    drop(fresh.insert(new.webhook.key(), Arc::clone(&new.webhook)));
+                    drop(fresh.insert(new.webhook.key(), (payout, Arc::clone(&new.webhook))));
                 }
                 Cause::Fresh(_) | Cause::Command(_) | Cause::Due(_) => {}
             }
         }
-        self.stands.effects = self.causes.effects.iter().copied().collect();
-        self.stands.inbox = self.causes.inbox.iter().copied().collect();
+        self.causes.effects = effects.keys().copied().collect();
+        self.causes.inbox = inbox.keys().copied().collect();
         self.causes.fresh = fresh.keys().cloned().collect();
+        self.stands.effects = effects.into_iter().map(|(claim, payout)| (payout, claim)).collect();
+        self.stands.inbox = inbox.into_iter().map(|(claim, payout)| (payout, claim)).collect();
         self.stands.fresh = fresh.into_values().collect();
+    }
+
+    /// Everything stands on the payouts as they are known, those that stay as they are, too.
+    fn stand(&mut self, writes: &Writes<'_>) {
+        let by = std::mem::take(&mut self.by);
+        let (moved, stayed): (BTreeMap<_, _>, _) = by.into_iter().partition(|(id, _)| writes.moves(*id));
+        self.stands.moved = moved;
+        self.stands.stayed = stayed.into_iter().collect();
     }
 
     /// No step is before the one before it.

@@ -16,10 +16,11 @@ use crate::{
     },
 };
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Weak},
     time::Duration,
 };
+use uuid::Uuid;
 
 /// A worker's place, taken: what is put into it begins as soon as it may. Dropped, it is free again.
 pub type Place<T> = Box<dyn FnOnce(T) + Send>;
@@ -126,6 +127,11 @@ impl Handed {
         }
         self.places.clear();
         self.messages.iter().for_each(|_| crash_point::pass("notification.claiming"));
+    }
+
+    /// These messages were not written after all.
+    pub(super) fn forget(&mut self, messages: BTreeSet<Uuid>) {
+        self.messages.retain(|(message, _)| !messages.contains(&message.id));
     }
 
     /// After the commit: lets everything begin.

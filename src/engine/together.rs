@@ -1,7 +1,7 @@
 //! What waits at the same time is written together: events, new orders, deliveries that have ended. In one
 //! statement if the events are decided without looking, else one after the other.
 
-use super::{Applied, Cause, Core, Created, EngineError, Envelope};
+use super::{Applied, Cause, Core, Created, EngineError, Envelope, at_once::AtOnce};
 use crate::{
     crash_point,
     store::{
@@ -52,6 +52,14 @@ type Answers = BTreeMap<usize, Result<Applied, EngineError>>;
 struct Half {
     answers: Answers,
     left: Vec<(usize, Envelope)>,
+    /// Whether some of them can be tried again: somebody else has written their payouts meanwhile.
+    again: bool,
+}
+
+impl Half {
+    fn superseded(&mut self, places: Vec<usize>) {
+        self.answers.extend(places.into_iter().map(|place| (place, Ok(Applied::Superseded))));
+    }
 }
 
 /// Where an item went.
@@ -116,36 +124,57 @@ impl Core {
         batch: Vec<Envelope>,
         along: Along<'_>,
     ) -> (Half, Option<Vec<Stored>>) {
-        let (late, mut left) = self.too_late(writer, batch).await;
-        let mut answers: Answers = late.into_iter().map(|place| (place, Ok(Applied::Superseded))).collect();
-        let mut inserted = None;
-        if let Some(known) = self.known(&left) {
-            let (chosen, others) = left.into_iter().partition(|(_, envelope)| known.has(envelope));
-            let (places, events): (Vec<usize>, Vec<Envelope>) = unzip(chosen);
-            let at_once = self.at_once(writer, &events, known, along).await;
-            count(if at_once.is_some() { "at_once" } else { "stale" }, events.len());
-            match at_once {
-                Some((applied, orders)) => {
-                    answers.extend(places.into_iter().zip(applied.into_iter().map(Ok)));
-                    inserted = Some(orders);
-                    left = others;
-                }
-                None => {
-                    left = places.into_iter().zip(events).chain(others).collect();
-                    left.sort_unstable_by_key(|(place, _)| *place);
-                }
+        let (late, left) = self.too_late(writer, batch).await;
+        let mut half = Half { answers: Answers::new(), left, again: false };
+        half.superseded(late);
+        let inserted = self.try_at_once(writer, &mut half, along).await;
+        (half, inserted)
+    }
+
+    /// Tries what is left.
+    async fn try_at_once(&self, writer: &Writer, half: &mut Half, along: Along<'_>) -> Option<Vec<Stored>> {
+        half.again = false;
+        let (known, lost) = self.known(writer, &mut half.left).await;
+        half.superseded(lost);
+        let known = known?;
+        let asks = known.asks_the_rules();
+        let left = std::mem::take(&mut half.left);
+        let (chosen, mut left): (Vec<_>, Vec<_>) = left.into_iter().partition(|(_, event)| known.has(event));
+        let (places, events): (Vec<usize>, Vec<Envelope>) = chosen.into_iter().unzip();
+        let written = self.at_once(writer, &events, known, along).await;
+        let (mut applied, inserted) = match written {
+            Some(AtOnce { applied, inserted }) => (applied.into_iter(), Some(inserted)),
+            None => (vec![].into_iter(), None),
+        };
+        let (mut done, mut gone) = (0, 0);
+        for (place, event) in places.into_iter().zip(events) {
+            if let Some(applied) = applied.next().flatten() {
+                half.answers.insert(place, Ok(applied));
+                done += 1;
+            } else {
+                left.push((place, event));
+                gone += 1;
             }
         }
+        count("at_once", done);
+        count("stale", gone);
+        // If it was not the payouts, but the switches that are not as they were, somebody has to look.
+        half.again = inserted.is_some() && gone > 0 && (done > 0 || !asks);
+        left.sort_unstable_by_key(|(place, _)| *place);
+        half.left = left;
+        inserted
+    }
+
+    async fn apply_the_rest(&self, writer: &Writer, mut half: Half) -> Vec<Result<Applied, EngineError>> {
+        if half.again {
+            self.try_at_once(writer, &mut half, Along::default()).await;
+        }
+        let Half { mut answers, left, .. } = half;
         let (fresh, left): (Vec<_>, Vec<_>) =
             left.into_iter().partition(|(_, envelope)| matches!(envelope.cause, Cause::Fresh(_)));
         answers.extend(fresh.into_iter().map(|(place, _)| (place, Err(EngineError::NotKept))));
-        (Half { answers, left }, inserted)
-    }
-
-    async fn apply_the_rest(&self, writer: &Writer, half: Half) -> Vec<Result<Applied, EngineError>> {
-        let Half { mut answers, left } = half;
         if !left.is_empty() {
-            let (places, events) = unzip(left);
+            let (places, events): (Vec<usize>, Vec<Envelope>) = left.into_iter().unzip();
             count("looked", events.len());
             answers.extend(places.into_iter().zip(self.looking(writer, events).await));
         }
@@ -192,12 +221,11 @@ impl Core {
     }
 }
 
-fn unzip(placed: Vec<(usize, Envelope)>) -> (Vec<usize>, Vec<Envelope>) {
-    placed.into_iter().unzip()
-}
-
 /// How batches of events are written, and how large they are.
 fn count(how: &'static str, events: usize) {
+    if events == 0 {
+        return;
+    }
     metrics::counter!("payoutd_batches_total", "how" => how).increment(1);
     let events = events.try_into().unwrap_or(u64::MAX);
     metrics::counter!("payoutd_batched_events_total", "how" => how).increment(events);

@@ -1,5 +1,7 @@
 //! What a batch of decisions writes, collected first and written in few statements.
 
+mod written;
+
 use super::{
     announce::{self, Line},
     hands::{Handed, Hands},
@@ -347,20 +349,13 @@ impl<'a> Writes<'a> {
             settled: along.settled,
         };
         let mut written = steps::write(db, &steps, stands).await?;
+        self.leave(&written.gone);
         self.handed.claimed(std::mem::take(&mut written.claimed));
         self.over = std::mem::take(&mut written.voided);
         if !self.permits.is_empty() {
             crash_point::pass("permit.written");
         }
         Ok(written)
-    }
-
-    /// Those of the payouts that are written.
-    pub(super) fn touched<'b>(
-        &self,
-        payouts: &'b BTreeMap<PayoutId, Stored>,
-    ) -> impl Iterator<Item = &'b Stored> {
-        self.touched.iter().filter_map(|id| payouts.get(id))
     }
 
     /// Whether something is raised for which the line may have to be stopped.

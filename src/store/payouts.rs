@@ -4,7 +4,7 @@ pub(super) mod inserted;
 mod rows;
 pub(super) mod state_columns;
 
-use super::{StoreError, attempts, encoding::Code};
+use super::{StoreError, attempts, effects::EffectClaim, encoding::Code, steps::Writer};
 use crate::domain::{
     id::{PayoutId, ProjectId, SessionId},
     payout::{Order, Payout},
@@ -13,7 +13,7 @@ use crate::domain::{
 pub(super) use rows::{PayoutRow, columns};
 use sqlx::PgConnection;
 pub use state_columns::name as state_name;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -134,6 +134,56 @@ pub async fn read(db: &mut PgConnection, ids: &[PayoutId]) -> Result<Vec<Stored>
             .fetch_all(db)
             .await?;
     rows.into_iter().map(PayoutRow::into_stored).collect()
+}
+
+/// A payout as it was read, for whoever decides upon it and says so.
+pub struct AsItIs {
+    pub stored: Stored,
+    pub by: Writer,
+    /// The calls for it that are open.
+    pub open: Vec<EffectClaim>,
+    /// When it was read, by the database's clock.
+    pub now: OffsetDateTime,
+}
+
+#[derive(sqlx::FromRow)]
+struct AsItIsRow {
+    #[sqlx(flatten)]
+    row: PayoutRow,
+    written_by: i64,
+    effects: Vec<i64>,
+    fences: Vec<i32>,
+    read_at: OffsetDateTime,
+}
+
+/// Reads these payouts without locking them and without their past attempts.
+///
+/// # Errors
+/// Database errors, or an impossible row.
+pub async fn as_they_are(db: &mut PgConnection, ids: &BTreeSet<PayoutId>) -> Result<Vec<AsItIs>, StoreError> {
+    let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
+    let rows: Vec<AsItIsRow> = sqlx::query_as(concat!(
+        "SELECT ",
+        columns!(),
+        ", xmin::text::bigint AS written_by,
+         ARRAY(SELECT e.id FROM effects e WHERE e.payout_id = payouts.id ORDER BY e.id) AS effects,
+         ARRAY(SELECT e.fence FROM effects e WHERE e.payout_id = payouts.id ORDER BY e.id) AS fences,
+         clock_timestamp() AS read_at
+         FROM payouts WHERE id = ANY($1)"
+    ))
+    .bind(ids)
+    .fetch_all(db)
+    .await?;
+    let as_it_is = |read: AsItIsRow| {
+        let claims = read.effects.into_iter().zip(read.fences);
+        Ok(AsItIs {
+            stored: read.row.into_stored()?,
+            by: Writer::read(read.written_by),
+            open: claims.map(|(id, fence)| EffectClaim { id, fence }).collect(),
+            now: read.read_at,
+        })
+    };
+    rows.into_iter().map(as_it_is).collect()
 }
 
 /// One payout of a project.

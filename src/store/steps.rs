@@ -20,7 +20,11 @@ use crate::domain::{effect::EffectKind, id::PayoutId, payout::Payout};
 use sqlx::{
     Arguments, AssertSqlSafe, Encode, PgConnection, Postgres, Type, error::BoxDynError, postgres::PgArguments,
 };
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -56,15 +60,18 @@ pub struct Orders<'a> {
     pub first_look: time::Duration,
 }
 
-/// What steps stand on that were decided without looking: each payout's row as this process wrote it, and
-/// what the events came from. Steps with this are a transaction of their own, and need no lock before.
+/// What steps stand on that were decided without locking: each payout's row as this process wrote or read it,
+/// and what the events came from. Steps with this are a transaction of their own. What goes with a payout
+/// that is not as it was is left out.
 #[derive(Debug, Default)]
 pub struct Stands {
-    pub payouts: Vec<(PayoutId, Writer)>,
-    pub effects: Vec<EffectClaim>,
-    pub inbox: Vec<InboxClaim>,
+    pub moved: BTreeMap<PayoutId, Writer>,
+    /// Payouts that do not move.
+    pub stayed: Vec<(PayoutId, Writer)>,
+    pub effects: Vec<(PayoutId, EffectClaim)>,
+    pub inbox: Vec<(PayoutId, InboxClaim)>,
     /// Not there yet, and each but once: kept with what they show.
-    pub fresh: Vec<Arc<Incoming>>,
+    pub fresh: Vec<(PayoutId, Arc<Incoming>)>,
     /// The switches of confirms that the rules were asked under ([`rules::in_one_word`]); held, and looked
     /// at, before anything is locked. What is permitted then bears the time of the database after that.
     pub switches: Option<String>,
@@ -74,7 +81,15 @@ pub struct Stands {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Writer(i64);
 
+impl Writer {
+    /// As it is read with the row.
+    pub(super) fn read(xmin: i64) -> Self {
+        Self(xmin)
+    }
+}
+
 /// What was written.
+#[derive(Default)]
 pub struct Written {
     /// The effects that were claimed.
     pub claimed: Vec<Claimed>,
@@ -82,27 +97,28 @@ pub struct Written {
     pub voided: Vec<i64>,
     /// The orders that were stored, as they are now.
     pub inserted: Vec<Stored>,
-    /// Whoever wrote: `None` if nothing was written, because there was nothing or because a payout is not as
-    /// it was.
+    /// The payouts that are not as they were, for which nothing was written.
+    pub gone: BTreeSet<PayoutId>,
+    /// Whoever wrote: `None` if there was nothing to write.
     pub by: Option<Writer>,
 }
 
 type Row =
     (i64, i32, Option<Uuid>, Option<String>, Option<String>, Option<OffsetDateTime>, Option<OffsetDateTime>);
 
-/// Writes them: in a transaction in which the payouts are locked, or, with what they stand on, at once; then
-/// at least one payout moves. Orders and ended deliveries stand on nothing, alone or with others.
+/// Writes them: in a transaction in which the payouts are locked, or, with what they stand on, at once.
+/// Orders and ended deliveries stand on nothing, alone or with others.
 ///
 /// # Errors
-/// Database errors; constraints are named above. [`StoreError::is_stale`] if all payouts are as they were
-/// and yet a claim that they stand on is gone: nothing was written.
+/// Database errors; constraints are named above. [`StoreError::is_stale`] if a payout is as it was and yet a
+/// claim that it stands on is gone: nothing was written.
 pub async fn write(
     db: &mut PgConnection,
     steps: &Steps<'_>,
     stands: Option<&Stands>,
 ) -> Result<Written, StoreError> {
     let parts = text::parts(steps, stands);
-    let mut written = Written { claimed: vec![], voided: vec![], inserted: vec![], by: None };
+    let mut written = Written::default();
     if parts.iter().all(|(_, has_rows)| !has_rows) {
         return Ok(written);
     }
@@ -129,7 +145,7 @@ pub async fn write(
                 let Some(new) = wanted.get(&(payout, kind.as_str())) else { continue };
                 written.claimed.push(Claimed::new(new.stored, new.kind, claim, secret));
             }
-            (Some(_), None, None) => {}
+            (Some(payout), None, None) => drop(written.gone.insert(PayoutId(payout))),
         }
     }
     Ok(written)
@@ -141,11 +157,14 @@ pub async fn write(
 /// None that any of these types is known to make.
 pub fn arguments(steps: &Steps<'_>, stands: Option<&Stands>) -> Result<PgArguments, BoxDynError> {
     let mut columns = Columns::default();
-    if let Some(stands) = stands {
-        columns = bind_stands(columns, stands);
+    if let Some(switches) = stands.and_then(|on| on.switches.as_deref()) {
+        columns = columns.bind(switches);
     }
     if !steps.moved.is_empty() {
-        columns = bind_moved(columns, &steps.moved);
+        columns = bind_moved(columns, &steps.moved, stands);
+    }
+    if let Some(stands) = stands {
+        columns = bind_stands(columns, stands);
     }
     if !steps.history.is_empty() {
         columns = bind_history(columns, steps.history);
@@ -195,35 +214,39 @@ fn column<'a, T, C>(rows: &'a [T], of: impl Fn(&'a T) -> C) -> Vec<C> {
 }
 
 fn bind_stands(mut columns: Columns, on: &Stands) -> Columns {
-    if let Some(switches) = &on.switches {
-        columns = columns.bind(switches.as_str());
+    if !on.stayed.is_empty() {
+        columns = columns
+            .bind(column(&on.stayed, |(payout, _)| payout.0))
+            .bind(column(&on.stayed, |(_, writer)| writer.0));
     }
-    columns = columns
-        .bind(column(&on.payouts, |(payout, _)| payout.0))
-        .bind(column(&on.payouts, |(_, writer)| writer.0));
     if !on.effects.is_empty() {
         columns = columns
-            .bind(column(&on.effects, |claim| claim.id))
-            .bind(column(&on.effects, |claim| claim.fence));
+            .bind(column(&on.effects, |(payout, _)| payout.0))
+            .bind(column(&on.effects, |(_, claim)| claim.id))
+            .bind(column(&on.effects, |(_, claim)| claim.fence));
     }
     if !on.inbox.is_empty() {
-        columns =
-            columns.bind(column(&on.inbox, |claim| claim.id)).bind(column(&on.inbox, |claim| claim.fence));
+        columns = columns
+            .bind(column(&on.inbox, |(payout, _)| payout.0))
+            .bind(column(&on.inbox, |(_, claim)| claim.id))
+            .bind(column(&on.inbox, |(_, claim)| claim.fence));
     }
     if !on.fresh.is_empty() {
         columns = columns
-            .bind(column(&on.fresh, |new| new.project.0.as_str()))
-            .bind(column(&on.fresh, |new| new.body_hash.as_slice()))
-            .bind(column(&on.fresh, |new| new.body.as_slice()));
+            .bind(column(&on.fresh, |(payout, _)| payout.0))
+            .bind(column(&on.fresh, |(_, new)| new.project.0.as_str()))
+            .bind(column(&on.fresh, |(_, new)| new.body_hash.as_slice()))
+            .bind(column(&on.fresh, |(_, new)| new.body.as_slice()));
     }
     columns
 }
 
-fn bind_moved(columns: Columns, moved: &[&Stored]) -> Columns {
+fn bind_moved(columns: Columns, moved: &[&Stored], stands: Option<&Stands>) -> Columns {
     let payouts: Vec<&Payout> = moved.iter().map(|stored| &stored.payout).collect();
     let states = column(&payouts, |payout| state_columns::encode(&payout.state));
     let raised = |payout: &Payout| payout.raised.iter().map(Code::code).collect::<Vec<_>>().join(",");
     let facts = column(&payouts, |payout| &payout.facts);
+    let writer = |payout: &Payout| stands.and_then(|on| on.moved.get(&payout.id)).map(|writer| writer.0);
     columns
         .bind(column(&payouts, |payout| payout.id.0))
         .bind(column(&payouts, |payout| payout.version))
@@ -256,6 +279,7 @@ fn bind_moved(columns: Columns, moved: &[&Stored]) -> Columns {
         .bind(column(&facts, |facts| facts.error.as_ref().map(|error| error.code.as_str())))
         .bind(column(&facts, |facts| facts.error.as_ref().map(|error| error.description.as_str())))
         .bind(column(&payouts, |payout| payout.state.is_final()))
+        .bind(column(&payouts, |payout| writer(payout)))
 }
 
 fn bind_history(columns: Columns, entries: &[Entry]) -> Columns {

@@ -1,7 +1,9 @@
-//! What is decided upon what this process wrote last: written as if somebody had looked, and not at all if
-//! anything is not as it was.
+//! What is decided upon what this process wrote last, or has read: written as if somebody had locked it and
+//! looked, and not at all if it is not as it was.
 
-use crate::support::{Database, is_done, is_superseded, order, paid, ready, report, rules, until, webhook};
+use crate::support::{
+    Database, due, is_done, is_superseded, order, paid, ready, report, rules, until, webhook,
+};
 use payoutd::{
     domain::{
         event::{Event, Observation, Outcome},
@@ -28,10 +30,10 @@ async fn watch(database: &Database) {
     }
 }
 
-/// For each of these statements since last asked, whether it was decided without looking.
+/// For each of these statements since last asked, whether it was decided without locking.
 async fn at_once(database: &Database) -> Vec<bool> {
     let texts = "WITH seen AS (DELETE FROM texts RETURNING id, text)
-        SELECT text LIKE '%locked AS (%' FROM seen ORDER BY id";
+        SELECT text LIKE '%steps_stale()%' FROM seen ORDER BY id";
     sqlx::query_scalar(texts).fetch_all(&database.pool).await.unwrap()
 }
 
@@ -81,14 +83,18 @@ async fn all_of(database: &Database, id: PayoutId) -> String {
     all.to_string().replace(&id.0.simple().to_string(), "its")
 }
 
-/// One process that remembers, and processes that have each just begun.
+/// One process that remembers; processes that have each just begun, and read; and such as have to look, as
+/// another event of the same batch has lost its claim.
 #[tokio::test]
 async fn a_life_is_written_as_if_somebody_had_looked() {
     let database = Database::fresh().await;
     watch(&database).await;
     let mut lives = vec![];
-    for remembers in [true, false] {
+    for how in ["remembers", "reads", "looks"] {
         let mut engine = warm(&database).await;
+        let decoy = database.processing(&engine, "user-2", 1).await[0];
+        let claim = database.claim_webhooks(1).await[0];
+        let lost = || webhook(decoy, ready(decoy), InboxClaim { fence: claim.fence - 1, ..claim });
         let id = create(&engine).await;
         let mut life = vec![all_of(&database, id).await];
         at_once(&database).await;
@@ -100,23 +106,32 @@ async fn a_life_is_written_as_if_somebody_had_looked() {
                 3 => answered(&call(&database, id).await, report(id, SessionStatus::InProgress, None)),
                 _ => webhook(id, paid(id), database.claim_webhooks(1).await[0]),
             };
-            if !remembers {
+            let mut batch = vec![envelope];
+            if how != "remembers" {
                 engine = database.engine(rules(None)).await;
+                // The switches and the time are known to whoever has looked at anything.
+                engine.apply(vec![due(decoy, time::OffsetDateTime::UNIX_EPOCH)]).await;
             }
-            assert!(is_done(&engine.apply(vec![envelope]).await[0]));
-            assert_eq!(at_once(&database).await, [remembers], "step {step}");
+            if how == "looks" {
+                batch.push(lost());
+            }
+            assert!(is_done(&engine.apply(batch).await[0]));
+            assert_eq!(at_once(&database).await, [how != "looks"], "step {step}");
             life.push(all_of(&database, id).await);
         }
         assert_eq!(database.state(id).await, "succeeded");
+        assert_eq!(database.state(decoy).await, "processing");
         lives.push(life);
     }
-    for (step, (remembered, looked)) in lives[0].iter().zip(&lives[1]).enumerate() {
-        assert_eq!(remembered, looked, "after step {step}");
+    for life in &lives[..2] {
+        for (step, (at_once, looked)) in life.iter().zip(&lives[2]).enumerate() {
+            assert_eq!(at_once, looked, "after step {step}");
+        }
     }
 }
 
 #[tokio::test]
-async fn what_somebody_else_has_touched_is_looked_at() {
+async fn what_somebody_else_has_touched_is_read_again() {
     let database = Database::fresh().await;
     let (engine, other) = (warm(&database).await, database.engine(rules(None)).await);
     watch(&database).await;
@@ -127,17 +142,25 @@ async fn what_somebody_else_has_touched_is_looked_at() {
     at_once(&database).await;
     let next = start(&call(&database, id).await, SessionStatus::InProgress);
     assert!(is_done(&engine.apply(vec![next.clone()]).await[0]));
-    assert!(is_superseded(&engine.apply(vec![next]).await[0]), "its claim is closed");
-    assert_eq!(at_once(&database).await, [false]);
-    // Written by hand, with nothing changed.
+    assert_eq!(at_once(&database).await, [true]);
+    // Written by hand, with nothing changed, in a batch with one that nobody has touched.
     let touch = "UPDATE payouts SET recipient_name = recipient_name WHERE id = $1";
     database.run(touch, id).await.unwrap();
+    let untouched = create(&engine).await;
+    at_once(&database).await;
     let claims = database.claim_webhooks(2).await;
-    assert!(is_done(&engine.apply(vec![webhook(id, ready(id), claims[0])]).await[0]));
-    assert_eq!(at_once(&database).await, [false]);
+    // The switches are known to whoever has looked at anything.
+    engine.apply(vec![due(id, time::OffsetDateTime::UNIX_EPOCH)]).await;
+    let created = report(untouched, SessionStatus::Created, None);
+    let other = answered(&call(&database, untouched).await, created);
+    let both = engine.apply(vec![webhook(id, ready(id), claims[0]), other]).await;
+    assert!(both.iter().all(is_done), "{both:?}");
+    assert_eq!(at_once(&database).await, [true, true], "the one at first, the other as it is by then");
+    assert_eq!(database.state(untouched).await, "starting");
     // And known again.
     assert!(is_done(&engine.apply(vec![webhook(id, paid(id), claims[1])]).await[0]));
     assert_eq!(at_once(&database).await, [true]);
+    assert!(is_superseded(&engine.apply(vec![next]).await[0]), "its claim is closed");
     let seqs: Vec<i64> = database.story(id).await.into_iter().map(|(seq, ..)| seq).collect();
     assert_eq!(seqs, (1..=5).collect::<Vec<_>>());
 }
@@ -164,11 +187,7 @@ async fn a_claim_that_is_lost_takes_no_other_event_with_it() {
     assert!(is_done(&engine.apply(vec![answer(lost)]).await[0]), "whoever holds the claim goes on");
     // One claim, twice in a batch.
     let id = lost;
-    assert_eq!(
-        at_once(&database).await,
-        [false, false],
-        "looked: the one claim was lost, the other is known"
-    );
+    assert_eq!(at_once(&database).await, [false, true], "one claim was lost; the other is good");
     let start = answered(&call(&database, id).await, report(id, SessionStatus::InProgress, None));
     let applied = engine.apply(vec![start.clone(), start]).await;
     assert!(is_done(&applied[0]) && is_superseded(&applied[1]), "{applied:?}");
@@ -183,7 +202,7 @@ async fn a_claim_that_is_lost_takes_no_other_event_with_it() {
 
 /// Another transaction has the row: what it makes of it counts, not what was there when the wait began.
 #[tokio::test]
-async fn a_row_that_changes_while_it_is_waited_for_is_looked_at() {
+async fn a_row_that_changes_while_it_is_waited_for_is_read_again() {
     let database = Database::fresh().await;
     let engine = warm(&database).await;
     watch(&database).await;
@@ -200,7 +219,7 @@ async fn a_row_that_changes_while_it_is_waited_for_is_looked_at() {
             async move { engine.apply(vec![answer]).await }
         });
         let waits = "SELECT count(*) FROM pg_stat_activity
-            WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%locked AS (%'";
+            WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE 'WITH %'";
         until("it waits for the row", async || database.number(waits).await == 1).await;
         if changes {
             other.commit().await.unwrap()
@@ -208,7 +227,7 @@ async fn a_row_that_changes_while_it_is_waited_for_is_looked_at() {
             other.rollback().await.unwrap()
         }
         assert!(is_done(&applying.await.unwrap()[0]));
-        assert_eq!(at_once(&database).await, [!changes]);
+        assert_eq!(at_once(&database).await, [true]);
         let name = "SELECT count(*) FROM payouts WHERE recipient_name = 'Other'";
         assert_eq!(database.number(name).await, 1, "nothing was written over");
         assert_eq!(database.state(id).await, "starting");
@@ -264,6 +283,22 @@ async fn an_answer_that_comes_too_late_is_not_looked_for() {
     assert!(is_superseded(&engine.apply(vec![late]).await[0]));
     assert_eq!(at_once(&database).await, Vec::<bool>::new());
     assert_eq!(database.number("SELECT sum(version)::bigint FROM payouts").await, before);
+}
+
+/// The answer to the start and the webhook that makes it unwanted, which both end the same call.
+#[tokio::test]
+async fn an_answer_that_is_overtaken_in_its_batch_keeps_nobody_from_writing() {
+    let database = Database::fresh().await;
+    let engine = warm(&database).await;
+    let id = database.processing(&engine, "user-1", 1).await[0];
+    let claims = database.claim_webhooks(2).await;
+    assert!(is_done(&engine.apply(vec![webhook(id, ready(id), claims[0])]).await[0]));
+    let confirm = answered(&call(&database, id).await, report(id, SessionStatus::InProgress, None));
+    watch(&database).await;
+    let applied = engine.apply(vec![confirm, webhook(id, paid(id), claims[1])]).await;
+    assert!(applied.iter().all(is_done), "{applied:?}");
+    assert_eq!(at_once(&database).await, [true]);
+    assert_eq!(database.number("SELECT count(*) FROM effects WHERE kind = 'confirm'").await, 0);
 }
 
 #[tokio::test]

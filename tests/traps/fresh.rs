@@ -32,6 +32,8 @@ async fn warm(database: &Database) -> Engine {
     engine
 }
 
+const TRIED_BEFORE: &str = "UPDATE payouts SET attempt = 2 WHERE id = $1";
+
 fn incoming(text: &str) -> Arc<Incoming> {
     let body = text.as_bytes().to_vec();
     let body_hash = Sha256::digest(&body).into();
@@ -63,10 +65,10 @@ async fn both_are_there_or_neither_and_once() {
     assert_eq!(keep(&engine, "ready", id, ready(id)).await, None);
     assert_eq!(kept(&database).await, (1, 1));
     assert_eq!(database.story(id).await, before);
-    // Known to nobody any more: it has to be kept first.
-    assert_eq!(keep(&engine, "paid", id, paid(id)).await, None);
-    assert_eq!(kept(&database).await, (1, 1));
-    assert_eq!(database.state(id).await, "confirming");
+    // Remembered by nobody any more: read.
+    assert_eq!(keep(&engine, "paid", id, paid(id)).await, Some(true));
+    assert_eq!(kept(&database).await, (2, 2));
+    assert_eq!(database.state(id).await, "succeeded");
 }
 
 #[tokio::test]
@@ -88,10 +90,11 @@ async fn twins_that_come_together_count_once() {
 #[tokio::test]
 async fn what_somebody_has_to_look_at_is_kept_first() {
     let (database, engine) = stage().await;
-    let other = warm(&database).await;
     let ids = database.processing(&engine, "user-1", 3).await;
-    assert_eq!(keep(&other, "of another process", ids[0], ready(ids[0])).await, None);
-    // Written by somebody else since.
+    // Tried before, which has to be read as well.
+    database.run(TRIED_BEFORE, ids[0]).await.unwrap();
+    assert_eq!(keep(&engine, "tried before", ids[0], ready(ids[0])).await, None);
+    // Written by somebody else since, and the rules are asked.
     let touch = "UPDATE payouts SET recipient_name = recipient_name WHERE id = $1";
     database.run(touch, ids[1]).await.unwrap();
     assert_eq!(keep(&engine, "touched", ids[1], ready(ids[1])).await, None);
@@ -109,22 +112,27 @@ async fn what_somebody_has_to_look_at_is_kept_first() {
     }
 }
 
-/// A good one and two that cannot be, in one batch.
+/// Good ones and such that cannot be, in one batch; some of the good ones are of another process.
 #[tokio::test]
-async fn one_that_is_not_known_takes_no_other_with_it() {
+async fn one_that_has_to_be_looked_at_takes_no_other_with_it() {
     let (database, engine) = stage().await;
     let other = warm(&database).await;
-    let unknown = database.processing(&other, "user-1", 8).await;
+    let tried = database.processing(&engine, "user-1", 8).await;
+    for id in &tried {
+        database.run(TRIED_BEFORE, *id).await.unwrap();
+    }
+    let others = database.processing(&other, "user-1", 8).await;
     let known = database.processing(&engine, "user-1", 8).await;
-    let all: Vec<PayoutId> = unknown.iter().zip(&known).flat_map(|(one, two)| [*one, *two]).collect();
+    let all: Vec<PayoutId> =
+        tried.iter().zip(&others).zip(&known).flat_map(|((one, two), three)| [*one, *two, *three]).collect();
     let texts: Vec<String> = all.iter().map(ToString::to_string).collect();
     let sending = all.iter().zip(&texts).map(|(id, text)| keep(&engine, text, *id, ready(*id)));
     let told = futures_util::future::join_all(sending).await;
     for (id, told) in all.iter().zip(told) {
-        let (state, new) = if known.contains(id) { ("confirming", Some(true)) } else { ("processing", None) };
+        let (state, new) = if tried.contains(id) { ("processing", None) } else { ("confirming", Some(true)) };
         assert_eq!((database.state(*id).await.as_str(), told), (state, new));
     }
-    assert_eq!(kept(&database).await, (8, 8));
+    assert_eq!(kept(&database).await, (16, 16));
 }
 
 /// Somebody holds the payout's row: Pike is not kept waiting, and nothing is written behind its back.
@@ -147,7 +155,7 @@ async fn a_row_that_is_held_keeps_no_webhook_from_its_answer() {
     let claim = claims[0].expect("nobody else has kept it");
     other.rollback().await.unwrap();
     let waits = "SELECT count(*) FROM pg_stat_activity
-        WHERE datname = current_database() AND state = 'active' AND query LIKE '%locked AS (%'
+        WHERE datname = current_database() AND state = 'active' AND query LIKE 'WITH %'
             AND pid <> pg_backend_pid()";
     until("the other has given up", async || database.number(waits).await == 0).await;
     assert_eq!(kept(&database).await, (1, 0));
@@ -173,7 +181,7 @@ async fn one_that_is_kept_elsewhere_meanwhile_is_not_applied_twice() {
             async move { keep(&engine, &text, id, ready(id)).await }
         });
         let waits = "SELECT count(*) FROM pg_stat_activity
-            WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%locked AS (%'";
+            WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE 'WITH %'";
         until("it waits for the other", async || database.number(waits).await == 1).await;
         if commits {
             other.commit().await.unwrap();

@@ -21,57 +21,15 @@ const fn part(name: &'static str, columns: usize, sql: &'static str) -> Part {
 /// are not as they were thought to be. Before any payout is locked, as for whoever throws one.
 const SWITCHED: Part = part("switched", 1, "SELECT switches_held($1::text) AS at");
 
-/// The payouts whose rows are as this process wrote them. In the order of their ids, as whoever locks them.
-const LOCKED: Part = Part {
-    name: "locked",
-    columns: 2,
-    sql: "
-        SELECT p.id FROM payouts p JOIN unnest($1::uuid[], $2::bigint[]) AS n(id, written_by)
-            ON p.id = n.id AND p.xmin::text::bigint = n.written_by",
-    and: " WHERE ",
-    after: "
-        ORDER BY p.id FOR NO KEY UPDATE OF p",
-};
 /// Of what the rules were asked about: never before the step before.
 const HELD: &str = "(SELECT at FROM switched) IS NOT NULL AND p.updated_at <= (SELECT at FROM switched)";
 
-/// What the events came from. Only if everything is there: a lock on a payout comes before any other. Whether
-/// a webhook is done is asked in words that no index is for: that of the open ones grows in a backlog.
-const CALLED: Part = part(
-    "called",
-    2,
-    "
-        DELETE FROM effects e USING unnest($1::bigint[], $2::integer[]) AS n(id, fence)
-        WHERE e.id = n.id AND e.fence = n.fence AND (SELECT every FROM whole) RETURNING 1",
-);
-const READ: Part = part(
-    "read",
-    2,
-    "
-        UPDATE inbox i SET done_at = now(), outcome = 'applied', lease_until = NULL
-        FROM unnest($1::bigint[], $2::integer[]) AS n(id, fence)
-        WHERE i.id = n.id AND i.fence = n.fence AND coalesce(i.done_at, 'infinity') = 'infinity'
-            AND (SELECT every FROM whole) RETURNING 1",
-);
-
-/// Webhooks that came with what they show. In the order in which whoever keeps them alone does.
-const KEPT: Part = part(
-    "kept",
-    3,
-    "
-        INSERT INTO inbox (project_id, body_hash, body, fence, done_at, outcome)
-        SELECT n.*, 1, now(), 'applied'
-        FROM unnest($1::text[], $2::bytea[], $3::bytea[]) AS n(project_id, body_hash, body)
-        WHERE (SELECT every FROM whole) ORDER BY n.project_id, n.body_hash
-        ON CONFLICT (project_id, body_hash) DO NOTHING RETURNING 1",
-);
-
-/// Asked by every other part: none of them writes unless all of that is there.
-const STANDS: &str = "(SELECT stands FROM stood)";
-
+/// The payouts that move, if their rows are as this process wrote or read them; the others stay, and so does
+/// all that goes with them. In the order of their ids, as whoever locks them. Who is told of no transaction
+/// has them locked.
 const MOVED: Part = Part {
     name: "moved",
-    columns: 31,
+    columns: 32,
     sql: "
         UPDATE payouts p SET version = n.version, attempt = n.attempt, state = n.state,
             status = n.status, since = n.since, updated_at = n.updated_at,
@@ -89,14 +47,66 @@ const MOVED: Part = Part {
             $7::timestamptz[], $8::timestamptz[], $9::text[], $10::timestamptz[], $11::timestamptz[],
             $12::text[], $13::text[], $14::text[], $15::text[], $16::bytea[], $17::text[], $18::text[],
             $19::text[], $20::text[], $21::text[], $22::text[], $23::text[], $24::text[], $25::text[],
-            $26::text[], $27::bigint[], $28::text[], $29::text[], $30::text[], $31::boolean[])
+            $26::text[], $27::bigint[], $28::text[], $29::text[], $30::text[], $31::boolean[],
+            $32::bigint[])
             AS n(id, version, attempt, state, status, since, updated_at, next_check_at, session_id,
             retry_at, hold_until, hold_cause, cancel_cause, failure_code, permit_kind, permit_hash,
             anomaly, raised, provider_payout_id, card_brand, card_last4, card_bin, card_id,
-            card_country, rrn, auth_code, fee_minor, fee_currency, error_code, error_description, final)
-        WHERE p.id = n.id",
+            card_country, rrn, auth_code, fee_minor, fee_currency, error_code, error_description, final,
+            written_by)
+        WHERE p.id = n.id AND coalesce(p.xmin::text::bigint = n.written_by, true)",
     and: " AND ",
-    after: "",
+    after: " RETURNING p.id",
+};
+
+/// The same for payouts that events are about but do not move: locked, so that nobody moves them meanwhile.
+const STAYED: Part = Part {
+    name: "stayed",
+    columns: 2,
+    sql: "
+        SELECT p.id FROM payouts p JOIN unnest($1::uuid[], $2::bigint[]) AS n(id, written_by)
+            ON p.id = n.id AND p.xmin::text::bigint = n.written_by",
+    and: " WHERE ",
+    after: "
+        ORDER BY p.id FOR NO KEY UPDATE OF p",
+};
+
+/// What the events came from, if their payouts are there: a lock on a payout comes before any other. Whether
+/// a webhook is done is asked in words that no index is for: that of the open ones grows in a backlog.
+const CALLED: Part = Part {
+    name: "called",
+    columns: 3,
+    sql: "
+        DELETE FROM effects e USING unnest($1::uuid[], $2::bigint[], $3::integer[])
+            AS n(payout_id, id, fence)
+        WHERE e.id = n.id AND e.fence = n.fence",
+    and: " AND ",
+    after: " RETURNING 1",
+};
+const READ: Part = Part {
+    name: "read",
+    columns: 3,
+    sql: "
+        UPDATE inbox i SET done_at = now(), outcome = 'applied', lease_until = NULL
+        FROM unnest($1::uuid[], $2::bigint[], $3::integer[]) AS n(payout_id, id, fence)
+        WHERE i.id = n.id AND i.fence = n.fence AND coalesce(i.done_at, 'infinity') = 'infinity'",
+    and: " AND ",
+    after: " RETURNING 1",
+};
+
+/// Webhooks that came with what they show. In the order in which whoever keeps them alone does.
+const KEPT: Part = Part {
+    name: "kept",
+    columns: 4,
+    sql: "
+        INSERT INTO inbox (project_id, body_hash, body, fence, done_at, outcome)
+        SELECT n.project_id, n.body_hash, n.body, 1, now(), 'applied'
+        FROM unnest($1::uuid[], $2::text[], $3::bytea[], $4::bytea[])
+            AS n(payout_id, project_id, body_hash, body)",
+    and: " WHERE ",
+    after: "
+        ORDER BY n.project_id, n.body_hash
+        ON CONFLICT (project_id, body_hash) DO NOTHING RETURNING 1",
 };
 
 const TOLD: Part = part(
@@ -105,8 +115,9 @@ const TOLD: Part = part(
     "
         INSERT INTO history
             (payout_id, seq, at, event, decision, reason, from_state, to_state, actor, detail)
-        SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::timestamptz[], $4::text[], $5::text[],
-            $6::text[], $7::text[], $8::text[], $9::text[], $10::text[])",
+        SELECT n.* FROM unnest($1::uuid[], $2::bigint[], $3::timestamptz[], $4::text[], $5::text[],
+            $6::text[], $7::text[], $8::text[], $9::text[], $10::text[])
+            AS n(payout_id, seq, at, event, decision, reason, from_state, to_state, actor, detail)",
 );
 
 const PERMITTED: Part = part(
@@ -222,7 +233,13 @@ const SETTLED: Part = Part {
     after: "",
 };
 
-/// What is voided and wanted again is in nobody's way then.
+/// Of what goes with a payout, once those that stand are locked.
+const STANDS: &str = "n.payout_id = ANY ((SELECT ids FROM stood)::uuid[])";
+/// Of what goes with none: whoever waits for a key or a message holds all payouts that it will.
+const LOCKED: &str = "(SELECT ids FROM stood) IS NOT NULL";
+
+/// What is closed is not voided before; what is closed or voided and wanted again is in nobody's way then.
+const CALLED_BEFORE: &str = "(SELECT count(*) FROM called) >= 0";
 const VOIDED_BEFORE: &str = "(SELECT count(*) FROM voided) >= 0";
 
 /// Only a start carries the destination.
@@ -237,30 +254,35 @@ const OVER: &str = "
 const INSERTED: &str = "
     SELECT f.id, f.fence, i.id, f.kind, NULL::text, i.created_at, i.next_check_at
     FROM inserted i JOIN first f ON f.payout_id = i.id UNION ALL";
-/// Who wrote, if anything was written: what a row is known by.
+/// Who wrote: what a row is known by.
 const WRITER: &str = " SELECT pg_current_xact_id()::xid::text::bigint, 0, NULL::uuid, NULL::text, NULL::text,
     NULL::timestamptz, NULL::timestamptz";
-const IF_IT_STOOD: &str = " FROM stood WHERE stands";
 
 pub(super) const PARTS: usize = 14;
-/// So many of them, the first ones, say what the others stand on.
-const OF_STANDS: usize = 5;
+/// So many of them, the first ones, say which payouts stand.
+const OF_PAYOUTS: usize = 3;
 /// The statement for each choice of parts. A part without rows would still be planned, opened and checked
 /// each time; a batch of one payout has two or three.
 static STATEMENTS: [OnceLock<String>; 1 << PARTS] = [const { OnceLock::new() }; 1 << PARTS];
 
 /// The parts that have rows, each with whether it has.
 pub(super) fn parts(steps: &Steps<'_>, stands: Option<&Stands>) -> [(Part, bool); PARTS] {
-    let [switches, effects, inbox, fresh] = stands.map_or([false; 4], |on| {
-        [on.switches.is_some(), !on.effects.is_empty(), !on.inbox.is_empty(), !on.fresh.is_empty()]
+    let [switches, stayed, effects, inbox, fresh] = stands.map_or([false; 5], |on| {
+        [
+            on.switches.is_some(),
+            !on.stayed.is_empty(),
+            !on.effects.is_empty(),
+            !on.inbox.is_empty(),
+            !on.fresh.is_empty(),
+        ]
     });
     [
         (SWITCHED, switches),
-        (LOCKED, stands.is_some()),
+        (MOVED, !steps.moved.is_empty()),
+        (STAYED, stayed),
         (CALLED, effects),
         (READ, inbox),
         (KEPT, fresh),
-        (MOVED, !steps.moved.is_empty()),
         (TOLD, !steps.history.is_empty()),
         (PERMITTED, !steps.permits.is_empty()),
         (JUDGED, !steps.decisions.is_empty()),
@@ -277,7 +299,7 @@ pub(super) fn statement(parts: &[(Part, bool); PARTS]) -> &'static str {
     STATEMENTS[place].get_or_init(|| {
         let (mut text, mut before) = (String::new(), 0);
         let has = |name| parts.iter().any(|(part, has_rows)| *has_rows && part.name == name);
-        let (stands, held, causes) = (has(LOCKED.name), has(SWITCHED.name), causes(parts));
+        let (held, payouts) = (has(SWITCHED.name), numbers(parts, &[MOVED, STAYED]));
         let at = if held { "(SELECT at FROM switched)" } else { "n.at" };
         for (place, (part, has_rows)) in parts.iter().enumerate() {
             if *has_rows {
@@ -285,11 +307,15 @@ pub(super) fn statement(parts: &[(Part, bool); PARTS]) -> &'static str {
                 text.push_str(part.name);
                 text.push_str(" AS (");
                 text.push_str(&numbered_after(before, part.sql).replace("{at}", at));
+                let of_none = [ORDERED.name, SETTLED.name].contains(&part.name);
+                let (voided, wanted) = (part.name == VOIDED.name, part.name == WANTED.name);
                 let mut and = part.and;
                 for (condition, applies) in [
-                    (HELD, held && part.name == LOCKED.name),
-                    (STANDS, stands && place >= OF_STANDS),
-                    (VOIDED_BEFORE, part.name == WANTED.name && has(VOIDED.name)),
+                    (HELD, held && (1..OF_PAYOUTS).contains(&place)),
+                    (STANDS, !payouts.is_empty() && place >= OF_PAYOUTS && !of_none),
+                    (LOCKED, !payouts.is_empty() && of_none),
+                    (CALLED_BEFORE, (voided || wanted) && has(CALLED.name)),
+                    (VOIDED_BEFORE, wanted && has(VOIDED.name)),
                 ] {
                     if applies {
                         text.push_str(and);
@@ -299,13 +325,12 @@ pub(super) fn statement(parts: &[(Part, bool); PARTS]) -> &'static str {
                 }
                 text.push_str(part.after);
                 text.push(')');
-                if part.name == LOCKED.name {
-                    text.push_str(&whole(before + 1, &causes));
-                }
                 before += part.columns;
             }
-            if stands && place + 1 == OF_STANDS {
-                text.push_str(&stood(&causes));
+            if place + 1 == OF_PAYOUTS && !payouts.is_empty() {
+                let ids = payouts.iter().map(|(name, _)| format!("SELECT id FROM {name}"));
+                let ids = ids.collect::<Vec<_>>().join(" UNION ALL ");
+                text.push_str(&format!(", stood AS (SELECT array({ids}) AS ids)"));
             }
         }
         for (part, rows) in [(WANTED.name, CLAIMED), (VOIDED.name, OVER), (ORDERED.name, INSERTED)] {
@@ -313,67 +338,49 @@ pub(super) fn statement(parts: &[(Part, bool); PARTS]) -> &'static str {
                 text.push_str(rows);
             }
         }
+        text.push_str(&gone(&payouts));
         text.push_str(WRITER);
-        if stands {
-            text.push_str(IF_IT_STOOD);
-        }
+        text.push_str(&unless_stale(&numbers(parts, &[CALLED, READ, KEPT])));
         text
     })
 }
 
-/// Whether all payouts, whose ids are this parameter, and all causes are there. If not nothing is written,
-/// and it is no error: somebody else wrote, or a call's answer came after it was no longer wanted.
-fn whole(payouts: usize, causes: &[Cause]) -> String {
-    let mut text = format!(", whole AS (SELECT count(*) = cardinality(${payouts})");
-    for (table, of) in causes {
-        let [first, second] = [of + 1, of + 2];
-        if *table == KEPT.name {
-            // Kept already: it comes once more.
-            text.push_str(&format!(
-                " AND NOT EXISTS (SELECT FROM inbox c JOIN unnest(${first}::text[], ${second}::bytea[])
-                AS n(project_id, body_hash) ON c.project_id = n.project_id AND c.body_hash = n.body_hash)"
-            ));
-            continue;
-        }
-        let open = if *table == READ.name { "inbox c" } else { "effects c" };
-        let done = if *table == READ.name { " AND coalesce(c.done_at, 'infinity') = 'infinity'" } else { "" };
-        text.push_str(&format!(
-            " AND (SELECT count(*) FROM {open} JOIN unnest(${first}::bigint[], ${second}::integer[])
-            AS n(id, fence) ON c.id = n.id AND c.fence = n.fence{done}) = cardinality(${first})"
-        ));
+/// The payouts that are not as they were, whose ids are these parameters.
+fn gone(payouts: &[(&str, usize)]) -> String {
+    let ids = payouts.iter().map(|(_, number)| format!("${number}::uuid[]")).collect::<Vec<_>>().join(" || ");
+    match payouts {
+        [] => String::new(),
+        _ => format!(
+            " SELECT 0, 0, n.payout_id, NULL::text, NULL::text, NULL::timestamptz, NULL::timestamptz
+            FROM unnest({ids}) AS n(payout_id) WHERE NOT {STANDS} UNION ALL"
+        ),
     }
-    text.push_str(" AS every FROM locked)");
-    text
 }
 
-/// The same once the causes are closed: one that was taken by somebody else in between must not leave the
-/// others closed.
-fn stood(causes: &[Cause]) -> String {
-    let mut text = String::from(", stood AS (SELECT CASE WHEN NOT (SELECT every FROM whole) THEN false");
-    for (table, of) in causes {
-        let first = of + 1;
-        text.push_str(&format!(
-            " WHEN (SELECT count(*) FROM {table}) <> cardinality(${first}) THEN steps_stale()"
+/// Nothing at all is written if a cause of a payout that stands is no longer there: somebody else has taken
+/// it. Counted once they are closed, so that none is closed for nothing.
+fn unless_stale(causes: &[(&str, usize)]) -> String {
+    let mut cases = String::new();
+    for (name, payouts) in causes {
+        cases.push_str(&format!(
+            " WHEN (SELECT count(*) FROM {name}) <>
+            (SELECT count(*) FROM unnest(${payouts}::uuid[]) AS n(payout_id) WHERE {STANDS})
+            THEN steps_stale()"
         ));
     }
-    text.push_str(" ELSE true END AS stands)");
-    text
+    if cases.is_empty() { cases } else { format!(" WHERE CASE{cases} ELSE true END") }
 }
 
-/// A part that closes causes, with the number of parameters before its own.
-type Cause = (&'static str, usize);
-
-fn causes(parts: &[(Part, bool); PARTS]) -> Vec<Cause> {
-    let (mut causes, mut before) = (vec![], 0);
-    for (part, has_rows) in parts.iter().take(OF_STANDS) {
-        if *has_rows {
-            if ![SWITCHED.name, LOCKED.name].contains(&part.name) {
-                causes.push((part.name, before));
-            }
-            before += part.columns;
+/// Those of these parts that have rows, each with the number of its first parameter: the payouts' ids.
+fn numbers(parts: &[(Part, bool); PARTS], of: &[Part]) -> Vec<(&'static str, usize)> {
+    let (mut numbers, mut before) = (vec![], 0);
+    for (part, _) in parts.iter().filter(|(_, has_rows)| *has_rows) {
+        if of.iter().any(|one| one.name == part.name) {
+            numbers.push((part.name, before + 1));
         }
+        before += part.columns;
     }
-    causes
+    numbers
 }
 
 /// Its parameters come after so many others.
