@@ -319,14 +319,19 @@ pub async fn by_sessions(
     let (projects, ids): (Vec<&str>, Vec<&str>) =
         sessions.iter().map(|(project, session)| (project.0.as_str(), session.0.as_str())).unzip();
     let rows: Vec<(String, String, Uuid)> = sqlx::query_as(
-        "SELECT p.project_id, p.session_id, p.id
-         FROM unnest($1::text[], $2::text[]) AS n(project_id, session_id)
-         JOIN payouts p ON p.session_id = n.session_id AND p.project_id = n.project_id
+        // By the session first, whatever the tables held when this was planned: in its project comes after.
+        "SELECT project_id, session_id, id FROM (
+            SELECT p.project_id, p.session_id, p.id, n.project_id AS within
+            FROM unnest($1::text[], $2::text[]) AS n(project_id, session_id)
+            JOIN payouts p ON p.session_id = n.session_id OFFSET 0) AS present
+         WHERE project_id = within
          UNION
-         SELECT p.project_id, a.session_id, p.id
-         FROM unnest($1::text[], $2::text[]) AS n(project_id, session_id)
-         JOIN attempts a ON a.session_id = n.session_id
-         JOIN payouts p ON p.id = a.payout_id AND p.project_id = n.project_id",
+         SELECT p.project_id, past.session_id, p.id FROM (
+            SELECT a.session_id, a.payout_id, n.project_id AS within
+            FROM unnest($1::text[], $2::text[]) AS n(project_id, session_id)
+            JOIN attempts a ON a.session_id = n.session_id OFFSET 0) AS past
+         JOIN payouts p ON p.id = past.payout_id
+         WHERE p.project_id = past.within",
     )
     .bind(projects)
     .bind(ids)
