@@ -52,11 +52,16 @@ impl<T: Send + 'static, R: Send + 'static> Batcher<T, R> {
                 batch.push(first);
                 // Whoever is about to submit something gets to it first: what comes from one commit comes at
                 // the same time. With nobody there this costs nothing.
-                tokio::task::yield_now().await;
-                while batch.len() < most
-                    && let Ok(job) = jobs.try_recv()
-                {
-                    batch.push(job);
+                // Again as long as somebody does: larger batches cost the database less for each item.
+                let mut before = 0;
+                while before < batch.len() && batch.len() < most {
+                    before = batch.len();
+                    tokio::task::yield_now().await;
+                    while batch.len() < most
+                        && let Ok(job) = jobs.try_recv()
+                    {
+                        batch.push(job);
+                    }
                 }
                 let (items, waiting): (Vec<T>, Vec<_>) = batch.drain(..).unzip();
                 let writing = tokio::spawn(tokio::time::timeout(BATCH_WITHIN, work(items)));

@@ -3,6 +3,7 @@
 //! trip, and a batch as one JSON text several times as much to read. The payouts are locked, or known to be
 //! as they were.
 
+mod parts;
 mod text;
 
 use super::{
@@ -117,7 +118,7 @@ pub async fn write(
     steps: &Steps<'_>,
     stands: Option<&Stands>,
 ) -> Result<Written, StoreError> {
-    let parts = text::parts(steps, stands);
+    let parts = parts::parts(steps, stands);
     let mut written = Written::default();
     if parts.iter().all(|(_, has_rows)| !has_rows) {
         return Ok(written);

@@ -1,7 +1,6 @@
 //! The text of the statement, for each choice of parts.
 
-use super::text::*;
-use super::*;
+use super::{parts::*, text::*, *};
 
 /// Every choice of parts has its own text, with a parameter for each column and no other.
 #[test]

@@ -1,0 +1,262 @@
+//! The parts of the statement, one for each table that gets rows.
+
+use super::{Stands, Steps};
+
+/// One table's part of the statement, numbered as if it were alone.
+pub(super) struct Part {
+    pub(super) name: &'static str,
+    pub(super) columns: usize,
+    pub(super) sql: &'static str,
+    /// What comes before one more condition.
+    pub(super) and: &'static str,
+    pub(super) after: &'static str,
+}
+
+const fn part(name: &'static str, columns: usize, sql: &'static str) -> Part {
+    Part { name, columns, sql, and: " WHERE ", after: "" }
+}
+
+/// The switches, held before they are looked at and until what they allow is committed; no instant if they
+/// are not as they were thought to be. Before any payout is locked, as for whoever throws one.
+pub(super) const SWITCHED: Part = part("switched", 1, "SELECT switches_held($1::text) AS at");
+
+/// The payouts that move, if their rows are as this process wrote or read them; the others stay, and so does
+/// all that goes with them. In the order of their ids, as whoever locks them. Who is told of no transaction
+/// has them locked.
+pub(super) const MOVED: Part = Part {
+    name: "moved",
+    columns: 32,
+    sql: "
+        UPDATE payouts p SET version = n.version, attempt = n.attempt, state = n.state,
+            status = n.status, since = n.since, updated_at = n.updated_at,
+            next_check_at = n.next_check_at, session_id = n.session_id, retry_at = n.retry_at,
+            hold_until = n.hold_until, hold_cause = n.hold_cause, cancel_cause = n.cancel_cause,
+            failure_code = n.failure_code, permit_kind = n.permit_kind, permit_hash = n.permit_hash,
+            anomaly = n.anomaly, raised = string_to_array(n.raised, ','),
+            provider_payout_id = n.provider_payout_id, card_brand = n.card_brand,
+            card_last4 = n.card_last4, card_bin = n.card_bin, card_id = n.card_id,
+            card_country = n.card_country, rrn = n.rrn, auth_code = n.auth_code,
+            fee_minor = n.fee_minor, fee_currency = n.fee_currency, error_code = n.error_code,
+            error_description = n.error_description,
+            destination_secret = CASE WHEN n.final THEN NULL ELSE p.destination_secret END
+        FROM unnest($1::uuid[], $2::bigint[], $3::integer[], $4::text[], $5::text[], $6::timestamptz[],
+            $7::timestamptz[], $8::timestamptz[], $9::text[], $10::timestamptz[], $11::timestamptz[],
+            $12::text[], $13::text[], $14::text[], $15::text[], $16::bytea[], $17::text[], $18::text[],
+            $19::text[], $20::text[], $21::text[], $22::text[], $23::text[], $24::text[], $25::text[],
+            $26::text[], $27::bigint[], $28::text[], $29::text[], $30::text[], $31::boolean[],
+            $32::bigint[])
+            AS n(id, version, attempt, state, status, since, updated_at, next_check_at, session_id,
+            retry_at, hold_until, hold_cause, cancel_cause, failure_code, permit_kind, permit_hash,
+            anomaly, raised, provider_payout_id, card_brand, card_last4, card_bin, card_id,
+            card_country, rrn, auth_code, fee_minor, fee_currency, error_code, error_description, final,
+            written_by)
+        WHERE p.id = n.id AND coalesce(p.xmin::text::bigint = n.written_by, true)",
+    and: " AND ",
+    after: " RETURNING p.id",
+};
+
+/// The same for payouts that events are about but do not move: locked, so that nobody moves them meanwhile.
+pub(super) const STAYED: Part = Part {
+    name: "stayed",
+    columns: 2,
+    sql: "
+        SELECT p.id FROM payouts p JOIN unnest($1::uuid[], $2::bigint[]) AS n(id, written_by)
+            ON p.id = n.id AND p.xmin::text::bigint = n.written_by",
+    and: " WHERE ",
+    after: "
+        ORDER BY p.id FOR NO KEY UPDATE OF p",
+};
+
+/// What the events came from, if their payouts are there: a lock on a payout comes before any other. Whether
+/// a webhook is done is asked in words that no index is for: that of the open ones grows in a backlog.
+pub(super) const CALLED: Part = Part {
+    name: "called",
+    columns: 3,
+    sql: "
+        DELETE FROM effects e USING unnest($1::uuid[], $2::bigint[], $3::integer[])
+            AS n(payout_id, id, fence)
+        WHERE e.id = n.id AND e.fence = n.fence",
+    and: " AND ",
+    after: " RETURNING 1",
+};
+pub(super) const READ: Part = Part {
+    name: "read",
+    columns: 3,
+    sql: "
+        UPDATE inbox i SET done_at = now(), outcome = 'applied', lease_until = NULL
+        FROM unnest($1::uuid[], $2::bigint[], $3::integer[]) AS n(payout_id, id, fence)
+        WHERE i.id = n.id AND i.fence = n.fence AND coalesce(i.done_at, 'infinity') = 'infinity'",
+    and: " AND ",
+    after: " RETURNING 1",
+};
+
+/// Webhooks that came with what they show. In the order in which whoever keeps them alone does.
+pub(super) const KEPT: Part = Part {
+    name: "kept",
+    columns: 4,
+    sql: "
+        INSERT INTO inbox (project_id, body_hash, body, fence, done_at, outcome)
+        SELECT n.project_id, n.body_hash, n.body, 1, now(), 'applied'
+        FROM unnest($1::uuid[], $2::text[], $3::bytea[], $4::bytea[])
+            AS n(payout_id, project_id, body_hash, body)",
+    and: " WHERE ",
+    after: "
+        ORDER BY n.project_id, n.body_hash
+        ON CONFLICT (project_id, body_hash) DO NOTHING RETURNING 1",
+};
+
+pub(super) const TOLD: Part = part(
+    "told",
+    10,
+    "
+        INSERT INTO history
+            (payout_id, seq, at, event, decision, reason, from_state, to_state, actor, detail)
+        SELECT n.* FROM unnest($1::uuid[], $2::bigint[], $3::timestamptz[], $4::text[], $5::text[],
+            $6::text[], $7::text[], $8::text[], $9::text[], $10::text[])
+            AS n(payout_id, seq, at, event, decision, reason, from_state, to_state, actor, detail)",
+);
+
+pub(super) const PERMITTED: Part = part(
+    "permitted",
+    9,
+    "
+        INSERT INTO permits (payout_id, kind, bound_to, rule_set, decided_at, project_id,
+            customer_reference, currency, amount_minor)
+        SELECT n.payout_id, n.kind, n.bound_to, n.rule_set, {at}, n.project_id, n.customer_reference,
+            n.currency, n.amount_minor
+        FROM unnest($1::uuid[], $2::text[], $3::bytea[], $4::text[], $5::timestamptz[],
+            $6::text[], $7::text[], $8::text[], $9::bigint[])
+            AS n(payout_id, kind, bound_to, rule_set, at, project_id, customer_reference, currency,
+            amount_minor)",
+);
+
+pub(super) const JUDGED: Part = part(
+    "judged",
+    7,
+    "
+        INSERT INTO decisions (payout_id, seq, at, rule_set, outcome, hits, inputs)
+        SELECT n.payout_id, n.seq, {at}, n.rule_set, n.outcome, n.hits, n.inputs
+        FROM unnest($1::uuid[], $2::bigint[], $3::timestamptz[], $4::text[], $5::text[],
+            $6::text[], $7::text[]) AS n(payout_id, seq, at, rule_set, outcome, hits, inputs)",
+);
+
+pub(super) const NOTED: Part = part(
+    "noted",
+    8,
+    "
+        INSERT INTO notifications
+            (id, project_id, payout_id, seq, kind, payload, created_at, due_at, fence, lease_until)
+        SELECT id, project_id, payout_id, seq, kind, payload, at, now(), (lease IS NOT NULL)::integer,
+            clock_timestamp() + make_interval(secs => lease)
+        FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::bigint[], $5::text[], $6::text[],
+            $7::timestamptz[], $8::float8[])
+            AS n(id, project_id, payout_id, seq, kind, payload, at, lease)",
+);
+
+pub(super) const VOIDED: Part = Part {
+    name: "voided",
+    columns: 2,
+    sql: "
+        DELETE FROM effects e USING unnest($1::uuid[], $2::text[]) AS n(payout_id, kind)
+        WHERE e.payout_id = n.payout_id AND e.kind = n.kind",
+    and: " AND ",
+    after: " RETURNING e.id",
+};
+
+pub(super) const WANTED: Part = Part {
+    name: "wanted",
+    columns: 6,
+    sql: "
+        INSERT INTO effects (payout_id, kind, permit_kind, project_id, bound_to, fence, lease_until)
+        SELECT n.payout_id, n.kind, n.permit_kind, n.project_id, n.bound_to, (n.lease IS NOT NULL)::integer,
+            clock_timestamp() + make_interval(secs => n.lease)
+        FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bytea[], $6::float8[])
+            AS n(payout_id, kind, permit_kind, project_id, bound_to, lease)",
+    and: " WHERE ",
+    after: "
+        ON CONFLICT (payout_id, kind) DO NOTHING RETURNING id, fence, payout_id, kind",
+};
+
+/// New orders, as far as key and reference are both free, each with the beginning of its history and its
+/// first call. In the order of their keys, so that two batches with the same ones do not wait for each other
+/// in a circle.
+pub(super) const ORDERED: Part = Part {
+    name: "ordered",
+    columns: 16,
+    sql: "
+        SELECT n.*, make_interval(secs => $16) AS first_look
+        FROM unnest($1::uuid[], $2::text[], $3::text[], $4::bytea[], $5::bigint[], $6::text[],
+            $7::text[], $8::text[], $9::bytea[], $10::text[], $11::text[], $12::text[], $13::text[],
+            $14::text[], $15::float8[])
+        AS n(id, project_id, idempotency_key, request_fingerprint, amount_minor, currency, destination_kind,
+            destination_secret, destination_fingerprint, recipient_name, customer_reference, reference,
+            metadata, created_by, lease)",
+    and: " WHERE ",
+    after: "),
+    inserted AS (
+        INSERT INTO payouts (id, project_id, idempotency_key, request_fingerprint, amount_minor, currency,
+            destination_kind, destination_secret, destination_fingerprint, recipient_name,
+            customer_reference, reference, metadata, created_by, created_at, version, attempt, state, status,
+            since, updated_at, next_check_at)
+        SELECT id, project_id, idempotency_key, request_fingerprint, amount_minor, currency,
+            destination_kind, destination_secret, destination_fingerprint, recipient_name,
+            customer_reference, reference, metadata, created_by, now(), 1, 1, 'accepted', 'accepted', now(),
+            now(), now() + first_look
+        FROM ordered ORDER BY project_id, idempotency_key
+        ON CONFLICT DO NOTHING RETURNING id, project_id, created_by, created_at, next_check_at),
+    begun AS (
+        INSERT INTO history (payout_id, seq, at, event, decision, reason, to_state, actor)
+        SELECT id, 1, created_at, 'created', 'move', 'created', 'accepted', created_by FROM inserted),
+    first AS (
+        INSERT INTO effects (payout_id, kind, project_id, fence, lease_until)
+        SELECT i.id, 'create_session', i.project_id, (n.lease IS NOT NULL)::integer,
+            clock_timestamp() + make_interval(secs => n.lease)
+        FROM inserted i JOIN ordered n ON n.id = i.id RETURNING id, fence, payout_id, kind",
+};
+
+/// What became of deliveries whose claims are still good, each once.
+pub(super) const SETTLED: Part = Part {
+    name: "settled",
+    columns: 5,
+    sql: "
+        UPDATE notifications n SET attempts = n.attempts + 1, lease_until = NULL, last_error = s.error,
+            delivered_at = CASE WHEN s.delivered THEN now() END,
+            due_at = now() + make_interval(secs => s.retry_after)
+        FROM unnest($1::uuid[], $2::integer[], $3::boolean[], $4::float8[], $5::text[])
+            AS s(id, fence, delivered, retry_after, error)
+        WHERE n.id = s.id AND n.fence = s.fence AND n.lease_until IS NOT NULL",
+    and: " AND ",
+    after: "",
+};
+
+/// How many parts there are.
+pub(super) const PARTS: usize = 14;
+
+/// All parts, each with whether it has rows.
+pub(super) fn parts(steps: &Steps<'_>, stands: Option<&Stands>) -> [(Part, bool); PARTS] {
+    let [switches, stayed, effects, inbox, fresh] = stands.map_or([false; 5], |on| {
+        [
+            on.switches.is_some(),
+            !on.stayed.is_empty(),
+            !on.effects.is_empty(),
+            !on.inbox.is_empty(),
+            !on.fresh.is_empty(),
+        ]
+    });
+    [
+        (SWITCHED, switches),
+        (MOVED, !steps.moved.is_empty()),
+        (STAYED, stayed),
+        (CALLED, effects),
+        (READ, inbox),
+        (KEPT, fresh),
+        (TOLD, !steps.history.is_empty()),
+        (PERMITTED, !steps.permits.is_empty()),
+        (JUDGED, !steps.decisions.is_empty()),
+        (NOTED, !steps.notifications.is_empty()),
+        (VOIDED, !steps.voided.is_empty()),
+        (WANTED, !steps.wanted.is_empty()),
+        (ORDERED, !steps.orders.new.is_empty()),
+        (SETTLED, !steps.settled.is_empty()),
+    ]
+}
