@@ -7,7 +7,7 @@ use tokio::sync::{mpsc, oneshot};
 
 /// Longest a batch may take. Above what all that is tried for it may take one after the other, each of which
 /// is bounded by itself: a batch that is given up is nobody's any more.
-const BATCH_WITHIN: Duration = Duration::from_secs(60);
+const BATCH_WITHIN: Duration = Duration::from_secs(90);
 
 type Job<T, R> = (T, oneshot::Sender<R>);
 
@@ -159,6 +159,33 @@ mod tests {
             assert_eq!(task.await.unwrap(), Ok(item * 2));
         }
         assert_eq!(*sizes.lock().unwrap(), vec![1, 3]);
+    }
+
+    /// Each comes up when the one before has been taken, as tasks do that follow from each other.
+    #[tokio::test]
+    async fn whoever_is_about_to_submit_something_is_waited_for() {
+        let sizes = Arc::new(Mutex::new(vec![]));
+        let batcher = {
+            let sizes = sizes.clone();
+            Batcher::spawn(10, 10, move |items: Vec<u32>| {
+                sizes.lock().unwrap().push(items.len());
+                async move { items }
+            })
+        };
+        // The last one gets its turn after the second has been taken.
+        let submitting = [(1, false), (2, false), (3, true)].map(|(item, later)| {
+            let batcher = batcher.clone();
+            tokio::spawn(async move {
+                if later {
+                    tokio::task::yield_now().await;
+                }
+                batcher.submit(item).await
+            })
+        });
+        for (item, task) in (1..).zip(submitting) {
+            assert_eq!(task.await.unwrap(), Ok(item));
+        }
+        assert_eq!(*sizes.lock().unwrap(), vec![3]);
     }
 
     #[tokio::test]

@@ -1,6 +1,6 @@
 //! The only writer of payouts. [`Engine::apply`] takes a batch of events and, in one transaction, locks the
-//! payouts, closes the events' causes, lets `domain::decide` decide and writes everything that follows. Where
-//! this process wrote the payouts last it decides first and locks, closes and writes in one statement.
+//! payouts, closes the events' causes, lets `domain::decide` decide and writes everything that follows.
+//! Mostly it decides first, upon what this process has written or read; then it is all one statement.
 //! It speaks to no network but the database; after the commit it wakes whoever has work now.
 
 mod announce;

@@ -20,7 +20,7 @@ use crate::{
         effects::EffectClaim,
         payouts::{self, Stored},
         retry, rules,
-        steps::{self, Stands, Written},
+        steps::{Stands, Written},
         writer::Writer,
     },
 };
@@ -34,7 +34,6 @@ use time::OffsetDateTime;
 /// What events may be decided upon without locking.
 pub(super) struct Known {
     payouts: BTreeMap<PayoutId, Stored>,
-    by: BTreeMap<PayoutId, steps::Writer>,
     /// The claims that the events come from, as if they were closed.
     causes: Closed,
     /// What says, when it is written, whether all of that is so.
@@ -51,6 +50,8 @@ pub(super) struct AtOnce {
     pub applied: Vec<Option<Applied>>,
     /// The orders that were stored along with it.
     pub inserted: Vec<Stored>,
+    /// Somebody has to look at the switches before what is left can be decided.
+    pub switched: bool,
 }
 
 impl Core {
@@ -84,7 +85,6 @@ impl Core {
             crash_point::pass("verdict.due");
         }
         let Some((applied, mut writes)) = self.decided(batch, &mut known) else { return Ok(None) };
-        known.stand(&writes);
         let mut db = writer.hold().await?;
         if db.opened() > known.before {
             db.done();
@@ -100,7 +100,7 @@ impl Core {
             written => Some(written?),
         };
         db.done();
-        let Some(Written { inserted, by: Some(by), gone, .. }) = written else { return Ok(None) };
+        let Some(Written { inserted, by: Some(by), gone, switched, .. }) = written else { return Ok(None) };
         if !along.orders.is_empty() {
             self.begun(&inserted, Some(by), before);
         }
@@ -109,7 +109,8 @@ impl Core {
         self.committed(batch, &known.payouts, (Some(by), before), &mut writes);
         let stood =
             |(applied, envelope): (Applied, &Envelope)| (!gone.contains(&envelope.payout)).then_some(applied);
-        Ok(Some(AtOnce { applied: applied.into_iter().zip(batch).map(stood).collect(), inserted }))
+        let applied = applied.into_iter().zip(batch).map(stood).collect();
+        Ok(Some(AtOnce { applied, inserted, switched }))
     }
 
     /// Nothing if that takes more than one statement.
@@ -117,7 +118,9 @@ impl Core {
         let mut facts = RuleFacts::of_switches(std::mem::take(&mut known.switches));
         let mut writes = Writes::new(known.causes.now, &self.policy, &self.rules.version);
         let applied = self.decide(batch, &mut known.payouts, &mut known.causes, &mut facts, &mut writes);
-        writes.are_one_statement().then_some((applied, writes))
+        // A payout that is not written would not be looked at either.
+        let all = known.stands.moved.keys().all(|id| writes.moves(*id));
+        (all && writes.are_one_statement()).then_some((applied, writes))
     }
 
     /// What can be decided upon without locking, of all that this batch is about; nothing if that is nothing.
@@ -147,7 +150,6 @@ impl Core {
         };
         let lost: Vec<usize> = batch.extract_if(.., |placed| lost(placed)).map(|(place, _)| place).collect();
         known.extend(read);
-        known.retain(|id, _| batch.iter().any(|(_, envelope)| envelope.payout == *id));
         (self.known_of(batch, known), lost)
     }
 
@@ -164,11 +166,20 @@ impl Core {
         let reading = retry::bounded(async {
             let mut db = writer.hold().await?;
             let before = Instant::now();
-            let read = payouts::as_they_are(&mut db, ids).await?;
-            db.done();
-            Ok::<_, StoreError>((read, before))
+            let read = payouts::as_they_are(&mut db, ids).await;
+            match &read {
+                Ok(_) | Err(StoreError::ImpossibleRow { .. }) => db.done(),
+                Err(_) => drop(db),
+            }
+            Ok::<_, StoreError>((read?, before))
         });
-        let Ok((read, before)) = reading.await else { return Default::default() };
+        let (read, before) = match reading.await {
+            Ok(read) => read,
+            Err(error) => {
+                tracing::warn!(%error, payouts = ids.len(), "payouts could not be read: looking");
+                return Default::default();
+            }
+        };
         if let Some(now) = read.iter().map(|read| read.now).max() {
             self.remembered.told(now, Instant::now());
         }
@@ -188,7 +199,9 @@ impl Core {
         let now = self.remembered.now(Instant::now())?;
         let (mut judged, caps) = (false, &self.rules.recipient_daily_cap);
         let switches = self.remembered.switches();
-        for (_, envelope) in batch {
+        let taken = batch.iter().map(|(_, envelope)| envelope).filter(|envelope| is_wanted(envelope));
+        let taken: Vec<&Envelope> = taken.collect();
+        for envelope in &taken {
             let Some(stored) = known.get(&envelope.payout).map(|known| &known.stored) else { continue };
             if decide::needs_verdict(&stored.payout, &envelope.event) {
                 // The rules need to know more than the switches, or nobody has seen these yet.
@@ -200,13 +213,17 @@ impl Core {
                 }
             }
         }
+        known.retain(|id, _| taken.iter().any(|envelope| envelope.payout == *id));
         let before = known.values().map(|known| known.before).min()?;
         let switches = switches.filter(|_| judged).unwrap_or_default();
-        let stands = Stands { switches: judged.then(|| rules::in_one_word(&switches)), ..Stands::default() };
-        let by = known.iter().map(|(id, known)| (*id, known.by)).collect();
+        let stands = Stands {
+            moved: known.iter().map(|(id, known)| (*id, known.by)).collect(),
+            switches: judged.then(|| rules::in_one_word(&switches)),
+            ..Stands::default()
+        };
         let payouts = known.into_iter().map(|(id, known)| (id, known.stored)).collect();
-        let mut known = Known { payouts, by, causes: Closed::none(now), stands, before, switches };
-        known.close(batch.iter().map(|(_, envelope)| envelope));
+        let mut known = Known { payouts, causes: Closed::none(now), stands, before, switches };
+        known.close(taken.into_iter());
         // It is a guess.
         known.causes.now = known.not_before_the_last(now);
         Some(known)
@@ -224,11 +241,6 @@ impl Known {
             }
     }
 
-    /// Whether the rules are asked.
-    pub(super) fn asks_the_rules(&self) -> bool {
-        self.stands.switches.is_some()
-    }
-
     fn close<'a>(&mut self, batch: impl Iterator<Item = &'a Envelope>) {
         let (mut effects, mut inbox, mut fresh) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         for envelope in batch.filter(|envelope| self.payouts.contains_key(&envelope.payout)) {
@@ -236,10 +248,10 @@ impl Known {
             match &envelope.cause {
                 Cause::Effect(claim) => drop(effects.insert(*claim, payout)),
                 Cause::Inbox(claim) => drop(inbox.insert(*claim, payout)),
-                Cause::Fresh(new) if !new.given_up.load(Ordering::Relaxed) => {
+                Cause::Fresh(new) => {
                     drop(fresh.insert(new.webhook.key(), (payout, Arc::clone(&new.webhook))));
                 }
-                Cause::Fresh(_) | Cause::Command(_) | Cause::Due(_) => {}
+                Cause::Command(_) | Cause::Due(_) => {}
             }
         }
         self.causes.effects = effects.keys().copied().collect();
@@ -250,16 +262,16 @@ impl Known {
         self.stands.fresh = fresh.into_values().collect();
     }
 
-    /// Everything stands on the payouts as they are known, those that stay as they are, too.
-    fn stand(&mut self, writes: &Writes<'_>) {
-        let by = std::mem::take(&mut self.by);
-        let (moved, stayed): (BTreeMap<_, _>, _) = by.into_iter().partition(|(id, _)| writes.moves(*id));
-        self.stands.moved = moved;
-        self.stands.stayed = stayed.into_iter().collect();
-    }
-
     /// No step is before the one before it.
     fn not_before_the_last(&self, now: OffsetDateTime) -> OffsetDateTime {
         self.payouts.values().map(|stored| stored.updated_at).fold(now, OffsetDateTime::max)
+    }
+}
+
+/// Whether somebody still waits for it: a webhook that is given up is kept by itself.
+fn is_wanted(envelope: &Envelope) -> bool {
+    match &envelope.cause {
+        Cause::Fresh(new) => !new.given_up.load(Ordering::Relaxed),
+        Cause::Effect(_) | Cause::Inbox(_) | Cause::Command(_) | Cause::Due(_) => true,
     }
 }

@@ -1,5 +1,5 @@
 //! What waits at the same time is written together: events, new orders, deliveries that have ended. In one
-//! statement if the events are decided without looking, else one after the other.
+//! statement if the events are decided without locking, else one after the other.
 
 use super::{Applied, Cause, Core, Created, EngineError, Envelope, at_once::AtOnce};
 use crate::{
@@ -137,14 +137,13 @@ impl Core {
         let (known, lost) = self.known(writer, &mut half.left).await;
         half.superseded(lost);
         let known = known?;
-        let asks = known.asks_the_rules();
         let left = std::mem::take(&mut half.left);
         let (chosen, mut left): (Vec<_>, Vec<_>) = left.into_iter().partition(|(_, event)| known.has(event));
         let (places, events): (Vec<usize>, Vec<Envelope>) = chosen.into_iter().unzip();
         let written = self.at_once(writer, &events, known, along).await;
-        let (mut applied, inserted) = match written {
-            Some(AtOnce { applied, inserted }) => (applied.into_iter(), Some(inserted)),
-            None => (vec![].into_iter(), None),
+        let (mut applied, inserted, switched) = match written {
+            Some(AtOnce { applied, inserted, switched }) => (applied.into_iter(), Some(inserted), switched),
+            None => (vec![].into_iter(), None, false),
         };
         let (mut done, mut gone) = (0, 0);
         for (place, event) in places.into_iter().zip(events) {
@@ -158,8 +157,7 @@ impl Core {
         }
         count("at_once", done);
         count("stale", gone);
-        // If it was not the payouts, but the switches that are not as they were, somebody has to look.
-        half.again = inserted.is_some() && gone > 0 && (done > 0 || !asks);
+        half.again = inserted.is_some() && gone > 0 && !switched;
         left.sort_unstable_by_key(|(place, _)| *place);
         half.left = left;
         inserted

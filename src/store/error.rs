@@ -17,7 +17,7 @@ pub enum StoreError {
 const STALE: &str = "PO001";
 
 impl StoreError {
-    /// Whether steps that were decided without looking were refused, because something was not as it had
+    /// Whether steps that were decided without locking were refused, because something was not as it had
     /// been. Nothing was written; whoever looks first can go on.
     #[must_use]
     pub fn is_stale(&self) -> bool {

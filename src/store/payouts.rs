@@ -151,8 +151,8 @@ struct AsItIsRow {
     #[sqlx(flatten)]
     row: PayoutRow,
     written_by: i64,
-    effects: Vec<i64>,
-    fences: Vec<i32>,
+    effects: Option<Vec<i64>>,
+    fences: Option<Vec<i32>>,
     read_at: OffsetDateTime,
 }
 
@@ -165,17 +165,18 @@ pub async fn as_they_are(db: &mut PgConnection, ids: &BTreeSet<PayoutId>) -> Res
     let rows: Vec<AsItIsRow> = sqlx::query_as(concat!(
         "SELECT ",
         columns!(),
-        ", xmin::text::bigint AS written_by,
-         ARRAY(SELECT e.id FROM effects e WHERE e.payout_id = payouts.id ORDER BY e.id) AS effects,
-         ARRAY(SELECT e.fence FROM effects e WHERE e.payout_id = payouts.id ORDER BY e.id) AS fences,
-         clock_timestamp() AS read_at
-         FROM payouts WHERE id = ANY($1)"
+        ", payouts.xmin::text::bigint AS written_by,
+         effects, fences, clock_timestamp() AS read_at
+         FROM payouts LEFT JOIN LATERAL (
+            SELECT array_agg(e.id) AS effects, array_agg(e.fence) AS fences
+            FROM effects e WHERE e.payout_id = payouts.id) AS open ON true
+         WHERE id = ANY($1)"
     ))
     .bind(ids)
     .fetch_all(db)
     .await?;
     let as_it_is = |read: AsItIsRow| {
-        let claims = read.effects.into_iter().zip(read.fences);
+        let claims = read.effects.unwrap_or_default().into_iter().zip(read.fences.unwrap_or_default());
         Ok(AsItIs {
             stored: read.row.into_stored()?,
             by: Writer::read(read.written_by),
@@ -319,19 +320,18 @@ pub async fn by_sessions(
     let (projects, ids): (Vec<&str>, Vec<&str>) =
         sessions.iter().map(|(project, session)| (project.0.as_str(), session.0.as_str())).unzip();
     let rows: Vec<(String, String, Uuid)> = sqlx::query_as(
-        // By the session first, whatever the tables held when this was planned: in its project comes after.
-        "SELECT project_id, session_id, id FROM (
-            SELECT p.project_id, p.session_id, p.id, n.project_id AS within
-            FROM unnest($1::text[], $2::text[]) AS n(project_id, session_id)
-            JOIN payouts p ON p.session_id = n.session_id OFFSET 0) AS present
-         WHERE project_id = within
+        // One session after the other, whatever the tables held when this was planned; that it is one of its
+        // project comes after.
+        "SELECT p.project_id, p.session_id, p.id
+         FROM unnest($1::text[], $2::text[]) AS n(project_id, session_id)
+         CROSS JOIN LATERAL (SELECT * FROM payouts p WHERE p.session_id = n.session_id OFFSET 0) AS p
+         WHERE p.project_id = n.project_id
          UNION
-         SELECT p.project_id, past.session_id, p.id FROM (
-            SELECT a.session_id, a.payout_id, n.project_id AS within
-            FROM unnest($1::text[], $2::text[]) AS n(project_id, session_id)
-            JOIN attempts a ON a.session_id = n.session_id OFFSET 0) AS past
-         JOIN payouts p ON p.id = past.payout_id
-         WHERE p.project_id = past.within",
+         SELECT p.project_id, n.session_id, p.id
+         FROM unnest($1::text[], $2::text[]) AS n(project_id, session_id)
+         CROSS JOIN LATERAL (SELECT payout_id FROM attempts a WHERE a.session_id = n.session_id OFFSET 0) AS a
+         CROSS JOIN LATERAL (SELECT * FROM payouts p WHERE p.id = a.payout_id OFFSET 0) AS p
+         WHERE p.project_id = n.project_id",
     )
     .bind(projects)
     .bind(ids)

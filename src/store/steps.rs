@@ -67,8 +67,6 @@ pub struct Orders<'a> {
 #[derive(Debug, Default)]
 pub struct Stands {
     pub moved: BTreeMap<PayoutId, Writer>,
-    /// Payouts that do not move.
-    pub stayed: Vec<(PayoutId, Writer)>,
     pub effects: Vec<(PayoutId, EffectClaim)>,
     pub inbox: Vec<(PayoutId, InboxClaim)>,
     /// Not there yet, and each but once: kept with what they show.
@@ -100,6 +98,8 @@ pub struct Written {
     pub inserted: Vec<Stored>,
     /// The payouts that are not as they were, for which nothing was written.
     pub gone: BTreeSet<PayoutId>,
+    /// The switches were not as they were thought to be, or could not be held at once.
+    pub switched: bool,
     /// Whoever wrote: `None` if there was nothing to write.
     pub by: Option<Writer>,
 }
@@ -146,7 +146,10 @@ pub async fn write(
                 let Some(new) = wanted.get(&(payout, kind.as_str())) else { continue };
                 written.claimed.push(Claimed::new(new.stored, new.kind, claim, secret));
             }
-            (Some(payout), None, None) => drop(written.gone.insert(PayoutId(payout))),
+            (Some(payout), None, None) => {
+                written.gone.insert(PayoutId(payout));
+                written.switched |= fence > 0;
+            }
         }
     }
     Ok(written)
@@ -215,11 +218,6 @@ fn column<'a, T, C>(rows: &'a [T], of: impl Fn(&'a T) -> C) -> Vec<C> {
 }
 
 fn bind_stands(mut columns: Columns, on: &Stands) -> Columns {
-    if !on.stayed.is_empty() {
-        columns = columns
-            .bind(column(&on.stayed, |(payout, _)| payout.0))
-            .bind(column(&on.stayed, |(_, writer)| writer.0));
-    }
     if !on.effects.is_empty() {
         columns = columns
             .bind(column(&on.effects, |(payout, _)| payout.0))
@@ -247,7 +245,8 @@ fn bind_moved(columns: Columns, moved: &[&Stored], stands: Option<&Stands>) -> C
     let states = column(&payouts, |payout| state_columns::encode(&payout.state));
     let raised = |payout: &Payout| payout.raised.iter().map(Code::code).collect::<Vec<_>>().join(",");
     let facts = column(&payouts, |payout| &payout.facts);
-    let writer = |payout: &Payout| stands.and_then(|on| on.moved.get(&payout.id)).map(|writer| writer.0);
+    // No transaction has the number 0: what stands on nothing is not written.
+    let writer = |payout: &Payout| stands.map(|on| on.moved.get(&payout.id).map_or(0, |writer| writer.0));
     columns
         .bind(column(&payouts, |payout| payout.id.0))
         .bind(column(&payouts, |payout| payout.version))

@@ -8,6 +8,7 @@ use payoutd::{
     store::{
         notifications::{Delivery, NewNotification, Settled},
         payouts::NewPayout,
+        rules::Switch,
         steps::{self, Steps},
     },
 };
@@ -159,7 +160,37 @@ async fn what_waits_at_the_same_time_is_one_transaction() {
     assert_eq!(stage.database.story(new.id).await.len(), 1);
 }
 
-/// Somebody else has moved the payout on: it is looked at, and what came along is written all the same.
+/// Somebody has thrown the switch, so that nothing that was decided stands: what came along does.
+#[tokio::test]
+async fn a_switch_that_was_thrown_keeps_nothing_else_from_being_written() {
+    let stage = stage().await;
+    let (engine, id) = (&stage.engine, stage.payouts[1]);
+    let claim = stage.database.claim_webhooks(1).await[0];
+    let new = even_order("user-2");
+    let held = stage.held().await;
+    let other = stage.database.engine(rules(None)).await;
+    let all = async {
+        tokio::join!(
+            engine.submit(webhook(id, ready(id), claim)),
+            engine.create(new.clone()),
+            engine.settle(stage.settled()),
+        )
+    };
+    let let_go = async {
+        tokio::task::yield_now().await;
+        // Whoever waits for the row holds the switches meanwhile.
+        let thrown = other.set_confirms("demo", Switch::Off, "tester", "a test");
+        let (thrown, rolled_back) = tokio::join!(thrown, held.rollback());
+        rolled_back.unwrap();
+        thrown.unwrap();
+    };
+    let ((applied, created, settled), ()) = tokio::join!(all, let_go);
+    assert!(is_done(&applied) && matches!(created, Ok(Created::New(_))));
+    settled.unwrap();
+    assert_eq!((stage.delivered().await, stage.database.story(new.id).await.len()), (1, 1));
+}
+
+/// Somebody else has moved the payout on: it is read again, and what came along is written all the same.
 #[tokio::test]
 async fn what_has_to_be_looked_at_keeps_nothing_from_being_written() {
     let stage = stage().await;

@@ -10,7 +10,7 @@ use payoutd::{
         id::PayoutId,
         session::{SessionReport, SessionStatus},
     },
-    engine::{Cause, Created, Engine, Envelope},
+    engine::{Applied, Cause, Created, Engine, Envelope},
     store::{effects::Claimed, inbox::InboxClaim, payouts::NewPayout, rules::Switch},
 };
 use std::time::Duration;
@@ -226,7 +226,9 @@ async fn a_row_that_changes_while_it_is_waited_for_is_read_again() {
         } else {
             other.rollback().await.unwrap()
         }
-        assert!(is_done(&applying.await.unwrap()[0]));
+        let Ok(Applied::Done(stored)) = applying.await.unwrap().remove(0) else { panic!() };
+        let is_other = stored.payout.order.recipient_name == "Other";
+        assert_eq!(is_other, changes, "decided upon what is there by then");
         assert_eq!(at_once(&database).await, [true]);
         let name = "SELECT count(*) FROM payouts WHERE recipient_name = 'Other'";
         assert_eq!(database.number(name).await, 1, "nothing was written over");

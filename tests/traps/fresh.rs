@@ -9,7 +9,10 @@ use payoutd::{
         session::SessionReport,
     },
     engine::Engine,
-    store::inbox::{self, Incoming},
+    store::{
+        inbox::{self, Incoming},
+        rules::Switch,
+    },
 };
 use sha2::{Digest, Sha256};
 use std::{sync::Arc, time::Duration};
@@ -69,6 +72,12 @@ async fn both_are_there_or_neither_and_once() {
     assert_eq!(keep(&engine, "paid", id, paid(id)).await, Some(true));
     assert_eq!(kept(&database).await, (2, 2));
     assert_eq!(database.state(id).await, "succeeded");
+    // Written by somebody else since: read again.
+    let touched = database.processing(&engine, "user-2", 1).await[0];
+    let touch = "UPDATE payouts SET recipient_name = recipient_name WHERE id = $1";
+    database.run(touch, touched).await.unwrap();
+    assert_eq!(keep(&engine, "touched", touched, ready(touched)).await, Some(true));
+    assert_eq!(kept(&database).await, (3, 3));
 }
 
 #[tokio::test]
@@ -94,10 +103,11 @@ async fn what_somebody_has_to_look_at_is_kept_first() {
     // Tried before, which has to be read as well.
     database.run(TRIED_BEFORE, ids[0]).await.unwrap();
     assert_eq!(keep(&engine, "tried before", ids[0], ready(ids[0])).await, None);
-    // Written by somebody else since, and the rules are asked.
-    let touch = "UPDATE payouts SET recipient_name = recipient_name WHERE id = $1";
-    database.run(touch, ids[1]).await.unwrap();
-    assert_eq!(keep(&engine, "touched", ids[1], ready(ids[1])).await, None);
+    // The switch has been thrown since.
+    let other = warm(&database).await;
+    other.set_confirms("demo", Switch::Off, "tester", "a test").await.unwrap();
+    assert_eq!(keep(&engine, "switched", ids[1], ready(ids[1])).await, None);
+    other.set_confirms("demo", Switch::On, "tester", "a test").await.unwrap();
     // Rules that count.
     let capped = database.engine(rules(Some(1_000_000))).await;
     let counted = database.processing(&capped, "user-2", 1).await[0];

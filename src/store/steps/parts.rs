@@ -21,8 +21,9 @@ const fn part(name: &'static str, columns: usize, sql: &'static str) -> Part {
 pub(super) const SWITCHED: Part = part("switched", 1, "SELECT switches_held($1::text) AS at");
 
 /// The payouts that move, if their rows are as this process wrote or read them; the others stay, and so does
-/// all that goes with them. In the order of their ids, as whoever locks them. Who is told of no transaction
-/// has them locked.
+/// all that goes with them. Who names no transaction has them locked. In the order of their ids as a rule, as
+/// whoever locks them: nothing promises that of an update, so now and then of two who meet one is sent to try
+/// again.
 pub(super) const MOVED: Part = Part {
     name: "moved",
     columns: 32,
@@ -53,18 +54,6 @@ pub(super) const MOVED: Part = Part {
         WHERE p.id = n.id AND coalesce(p.xmin::text::bigint = n.written_by, true)",
     and: " AND ",
     after: " RETURNING p.id",
-};
-
-/// The same for payouts that events are about but do not move: locked, so that nobody moves them meanwhile.
-pub(super) const STAYED: Part = Part {
-    name: "stayed",
-    columns: 2,
-    sql: "
-        SELECT p.id FROM payouts p JOIN unnest($1::uuid[], $2::bigint[]) AS n(id, written_by)
-            ON p.id = n.id AND p.xmin::text::bigint = n.written_by",
-    and: " WHERE ",
-    after: "
-        ORDER BY p.id FOR NO KEY UPDATE OF p",
 };
 
 /// What the events came from, if their payouts are there: a lock on a payout comes before any other. Whether
@@ -230,23 +219,16 @@ pub(super) const SETTLED: Part = Part {
 };
 
 /// How many parts there are.
-pub(super) const PARTS: usize = 14;
+pub(super) const PARTS: usize = 13;
 
 /// All parts, each with whether it has rows.
 pub(super) fn parts(steps: &Steps<'_>, stands: Option<&Stands>) -> [(Part, bool); PARTS] {
-    let [switches, stayed, effects, inbox, fresh] = stands.map_or([false; 5], |on| {
-        [
-            on.switches.is_some(),
-            !on.stayed.is_empty(),
-            !on.effects.is_empty(),
-            !on.inbox.is_empty(),
-            !on.fresh.is_empty(),
-        ]
+    let [switches, effects, inbox, fresh] = stands.map_or([false; 4], |on| {
+        [on.switches.is_some(), !on.effects.is_empty(), !on.inbox.is_empty(), !on.fresh.is_empty()]
     });
     [
         (SWITCHED, switches),
         (MOVED, !steps.moved.is_empty()),
-        (STAYED, stayed),
         (CALLED, effects),
         (READ, inbox),
         (KEPT, fresh),

@@ -1,17 +1,17 @@
 //! The statement's text: the parts that have rows, numbered through, each under its conditions.
 
-use super::parts::{
-    CALLED, KEPT, MOVED, ORDERED, PARTS, Part, READ, SETTLED, STAYED, SWITCHED, VOIDED, WANTED,
-};
+use super::parts::{CALLED, KEPT, MOVED, ORDERED, PARTS, Part, READ, SETTLED, SWITCHED, VOIDED, WANTED};
 use std::sync::OnceLock;
 
 /// Of what the rules were asked about: never before the step before.
 const HELD: &str = "(SELECT at FROM switched) IS NOT NULL AND p.updated_at <= (SELECT at FROM switched)";
 
-/// Of what goes with a payout, once those that stand are locked.
+/// The payouts that are as they were: written, and held until the commit.
+const STOOD: &str = ", stood AS (SELECT array(SELECT id FROM moved) AS ids)";
+/// Of what goes with a payout.
 const STANDS: &str = "n.payout_id = ANY ((SELECT ids FROM stood)::uuid[])";
 /// Of what goes with none: whoever waits for a key or a message holds all payouts that it will.
-const LOCKED: &str = "(SELECT ids FROM stood) IS NOT NULL";
+const MOVED_BEFORE: &str = "(SELECT ids FROM stood) IS NOT NULL";
 
 /// What is closed is not voided before; what is closed or voided and wanted again is in nobody's way then.
 const CALLED_BEFORE: &str = "(SELECT count(*) FROM called) >= 0";
@@ -33,8 +33,6 @@ const INSERTED: &str = "
 const WRITER: &str = " SELECT pg_current_xact_id()::xid::text::bigint, 0, NULL::uuid, NULL::text, NULL::text,
     NULL::timestamptz, NULL::timestamptz";
 
-/// So many of the parts, the first ones, say which payouts stand.
-const OF_PAYOUTS: usize = 3;
 /// The statement for each choice of parts. A part without rows would still be planned, opened and checked
 /// each time; a batch of one payout has two or three.
 static STATEMENTS: [OnceLock<String>; 1 << PARTS] = [const { OnceLock::new() }; 1 << PARTS];
@@ -44,23 +42,24 @@ pub(super) fn statement(parts: &[(Part, bool); PARTS]) -> &'static str {
     STATEMENTS[place].get_or_init(|| {
         let (mut text, mut before) = (String::new(), 0);
         let has = |name| parts.iter().any(|(part, has_rows)| *has_rows && part.name == name);
-        let (held, payouts) = (has(SWITCHED.name), numbers(parts, &[MOVED, STAYED]));
+        let (held, moved) = (has(SWITCHED.name), has(MOVED.name));
         let at = if held { "(SELECT at FROM switched)" } else { "n.at" };
-        for (place, (part, has_rows)) in parts.iter().enumerate() {
+        for (part, has_rows) in parts {
             if *has_rows {
                 text.push_str(if before == 0 { "WITH " } else { ", " });
                 text.push_str(part.name);
                 text.push_str(" AS (");
                 text.push_str(&numbered_after(before, part.sql).replace("{at}", at));
-                let of_none = [ORDERED.name, SETTLED.name].contains(&part.name);
-                let (voided, wanted) = (part.name == VOIDED.name, part.name == WANTED.name);
+                let is = |one: Part| part.name == one.name;
+                let of_none = is(ORDERED) || is(SETTLED);
+                let follows = moved && !(is(SWITCHED) || is(MOVED) || of_none);
                 let mut and = part.and;
                 for (condition, applies) in [
-                    (HELD, held && (1..OF_PAYOUTS).contains(&place)),
-                    (STANDS, !payouts.is_empty() && place >= OF_PAYOUTS && !of_none),
-                    (LOCKED, !payouts.is_empty() && of_none),
-                    (CALLED_BEFORE, (voided || wanted) && has(CALLED.name)),
-                    (VOIDED_BEFORE, wanted && has(VOIDED.name)),
+                    (HELD, held && is(MOVED)),
+                    (STANDS, follows),
+                    (MOVED_BEFORE, moved && of_none),
+                    (CALLED_BEFORE, (is(VOIDED) || is(WANTED)) && has(CALLED.name)),
+                    (VOIDED_BEFORE, is(WANTED) && has(VOIDED.name)),
                 ] {
                     if applies {
                         text.push_str(and);
@@ -70,12 +69,10 @@ pub(super) fn statement(parts: &[(Part, bool); PARTS]) -> &'static str {
                 }
                 text.push_str(part.after);
                 text.push(')');
+                if is(MOVED) {
+                    text.push_str(STOOD);
+                }
                 before += part.columns;
-            }
-            if place + 1 == OF_PAYOUTS && !payouts.is_empty() {
-                let ids = payouts.iter().map(|(name, _)| format!("SELECT id FROM {name}"));
-                let ids = ids.collect::<Vec<_>>().join(" UNION ALL ");
-                text.push_str(&format!(", stood AS (SELECT array({ids}) AS ids)"));
             }
         }
         for (part, rows) in [(WANTED.name, CLAIMED), (VOIDED.name, OVER), (ORDERED.name, INSERTED)] {
@@ -83,23 +80,23 @@ pub(super) fn statement(parts: &[(Part, bool); PARTS]) -> &'static str {
                 text.push_str(rows);
             }
         }
-        text.push_str(&gone(&payouts));
+        for (_, payouts) in numbers(parts, &[MOVED]) {
+            text.push_str(&gone(payouts, held));
+        }
         text.push_str(WRITER);
         text.push_str(&unless_stale(&numbers(parts, &[CALLED, READ, KEPT])));
         text
     })
 }
 
-/// The payouts that are not as they were, whose ids are these parameters.
-fn gone(payouts: &[(&str, usize)]) -> String {
-    let ids = payouts.iter().map(|(_, number)| format!("${number}::uuid[]")).collect::<Vec<_>>().join(" || ");
-    match payouts {
-        [] => String::new(),
-        _ => format!(
-            " SELECT 0, 0, n.payout_id, NULL::text, NULL::text, NULL::timestamptz, NULL::timestamptz
-            FROM unnest({ids}) AS n(payout_id) WHERE NOT {STANDS} UNION ALL"
-        ),
-    }
+/// The payouts that are not as they were, of those whose ids are this parameter, each with whether it is the
+/// switches that are not.
+fn gone(payouts: usize, held: bool) -> String {
+    let switches = if held { "(SELECT (at IS NULL)::integer FROM switched)" } else { "0" };
+    format!(
+        " SELECT 0, {switches}, n.payout_id, NULL::text, NULL::text, NULL::timestamptz, NULL::timestamptz
+        FROM unnest(${payouts}::uuid[]) AS n(payout_id) WHERE NOT {STANDS} UNION ALL"
+    )
 }
 
 /// Nothing at all is written if a cause of a payout that stands is no longer there: somebody else has taken
