@@ -17,6 +17,8 @@ use std::time::Duration;
 use uuid::Uuid;
 
 const LONG: Duration = Duration::from_secs(300);
+const WAITS: &str = "SELECT count(*) FROM pg_stat_activity
+    WHERE datname = current_database() AND wait_event_type = 'Lock'";
 
 /// Of the two writers the one that works on ids with an even end.
 fn even(mut id: Uuid) -> Uuid {
@@ -85,9 +87,7 @@ impl Stage {
         let claim = self.database.claim_webhooks(1).await[0];
         let (engine, id) = (self.engine.clone(), self.payouts[0]);
         tokio::spawn(async move { engine.submit(webhook(id, ready(id), claim)).await });
-        let waits = "SELECT count(*) FROM pg_stat_activity
-            WHERE datname = current_database() AND wait_event_type = 'Lock'";
-        until("the writer waits", async || self.database.number(waits).await > 0).await;
+        until("the writer waits", async || self.database.number(WAITS).await > 0).await;
         other
     }
 
@@ -177,17 +177,21 @@ async fn a_switch_that_was_thrown_keeps_nothing_else_from_being_written() {
         )
     };
     let let_go = async {
-        tokio::task::yield_now().await;
-        // Whoever waits for the row holds the switches meanwhile.
-        let thrown = other.set_confirms("demo", Switch::Off, "tester", "a test");
-        let (thrown, rolled_back) = tokio::join!(thrown, held.rollback());
-        rolled_back.unwrap();
-        thrown.unwrap();
+        // Whoever waits for the row holds the switches meanwhile, and whoever comes next waits for this one.
+        let throwing = tokio::spawn(async move {
+            other.set_confirms("demo", Switch::Off, "tester", "a test").await.unwrap();
+        });
+        until("the switch waits", async || stage.database.number(WAITS).await == 2).await;
+        held.rollback().await.unwrap();
+        throwing.await.unwrap();
     };
     let ((applied, created, settled), ()) = tokio::join!(all, let_go);
     assert!(is_done(&applied) && matches!(created, Ok(Created::New(_))));
     settled.unwrap();
     assert_eq!((stage.delivered().await, stage.database.story(new.id).await.len()), (1, 1));
+    assert_eq!(stage.database.state(stage.payouts[0]).await, "confirming");
+    assert_eq!(stage.database.state(id).await, "on_hold");
+    assert_eq!(stage.database.number("SELECT count(*) FROM permits").await, 1, "of the one before the throw");
 }
 
 /// Somebody else has moved the payout on: it is read again, and what came along is written all the same.

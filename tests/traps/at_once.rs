@@ -287,7 +287,7 @@ async fn an_answer_that_comes_too_late_is_not_looked_for() {
     assert_eq!(database.number("SELECT sum(version)::bigint FROM payouts").await, before);
 }
 
-/// The answer to the start and the webhook that makes it unwanted, which both end the same call.
+/// The answer to the confirm and the webhook that makes it unwanted, which both end the same call.
 #[tokio::test]
 async fn an_answer_that_is_overtaken_in_its_batch_keeps_nobody_from_writing() {
     let database = Database::fresh().await;
