@@ -136,10 +136,20 @@ impl Polling {
         if let Some(at) = state.retry_at().filter(|at| *at > now) {
             return Some(at);
         }
+        if *state == State::Accepted {
+            return Some(now + self.of_queued());
+        }
         let waited = (now - since).max(Duration::ZERO);
         let ceiling = if waited < Duration::HOUR { self.steady } else { self.longest };
         let due = now + (waited / 4_i32).clamp(self.first.min(ceiling), ceiling);
         Some(state.hold_until().map_or(due, |until| due.min(until.max(now + self.first))))
+    }
+
+    /// The pause while a payout waits for its session. Pike knows nothing of it yet, and the call that is to
+    /// create one waits in the database: a look changes nothing. After an outage many wait, and for long.
+    #[must_use]
+    pub fn of_queued(&self) -> Duration {
+        self.longest
     }
 
     /// As [`Self::next`], for a payout that is already to be looked at: where that comes first, it stays.

@@ -75,7 +75,7 @@ impl Core {
         crash_point::pass("intake.begun");
         let mut handed = Handed::default();
         let leases = handed.first_calls(self.hands.get(), batch);
-        let orders = Orders { new: batch, leases: &leases, first_look: self.policy.polling.steady };
+        let orders = Orders { new: batch, leases: &leases, first_look: self.policy.polling.of_queued() };
         let written = steps::write(&mut db, &Steps { orders, ..Steps::default() }, None).await?;
         self.begun(&written.inserted, written.by, before);
         handed.claimed(written.claimed);

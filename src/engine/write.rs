@@ -345,7 +345,11 @@ impl<'a> Writes<'a> {
             notifications: &self.notifications,
             voided: &self.voids,
             wanted: &wanted,
-            orders: Orders { new: along.orders, leases: &leases, first_look: self.policy.polling.steady },
+            orders: Orders {
+                new: along.orders,
+                leases: &leases,
+                first_look: self.policy.polling.of_queued(),
+            },
             settled: along.settled,
         };
         let mut written = steps::write(db, &steps, stands).await?;
