@@ -215,15 +215,13 @@ pub const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What may be claimed in lane `l`.
 macro_rules! runnable {
-    ($what:literal, $since:literal, $order:literal) => {
+    ($what:literal, $order:literal) => {
         concat!(
             "SELECT ",
             $what,
             " FROM effects e
                 WHERE e.project_id = l.project_id AND (e.kind = 'read_status') = l.reads
-                  AND e.run_at <= now()",
-            $since,
-            " AND (e.lease_until IS NULL OR e.lease_until < now())
+                  AND e.run_at <= now() AND (e.lease_until IS NULL OR e.lease_until < now())
                   AND (NOT l.harmless OR e.kind = 'create_session')
                   AND NOT (e.kind = 'confirm' AND EXISTS (
                     SELECT FROM switches s WHERE NOT s.confirms AND s.scope IN ('*', e.project_id)))
@@ -234,7 +232,7 @@ macro_rules! runnable {
 }
 macro_rules! picked {
     ($order:literal) => {
-        runnable!("e.id, e.lease_until IS NOT NULL AS interrupted, e.kind, e.run_at", "", $order)
+        runnable!("e.id, e.lease_until IS NOT NULL AS interrupted, e.kind, e.run_at", $order)
     };
 }
 
@@ -259,9 +257,9 @@ pub async fn claim(
     let most: Vec<i64> = lanes.iter().map(|lane| i64::try_from(lane.most).unwrap_or(limit)).collect();
     let rows: Vec<ClaimRow> = sqlx::query_as(concat!(
         "WITH lanes AS (
-            SELECT l.*, CASE WHEN NOT l.reads AND EXISTS (",
-        runnable!("", " - make_interval(secs => $7)", ""),
-        ") THEN least(l.most, $1) * 3 / 4 ELSE 0 END AS newest
+            SELECT l.*, CASE WHEN NOT l.reads AND (",
+        runnable!("e.run_at", "ORDER BY e.run_at LIMIT 1"),
+        ") <= now() - make_interval(secs => $7) THEN least(l.most, $1) * 3 / 4 ELSE 0 END AS newest
             FROM unnest($3::text[], $4::boolean[], $5::boolean[], $6::bigint[])
                 AS l(project_id, reads, harmless, most)),
          picked AS (

@@ -24,6 +24,7 @@ use crate::{
         StoreError,
         effects::{self, Claimed, Which},
         retry,
+        writer::Writer,
     },
 };
 use seats::Seat;
@@ -63,6 +64,7 @@ pub struct EffectSettings {
 #[derive(Clone)]
 pub struct Effects {
     pool: PgPool,
+    claims: Arc<Writer>,
     engine: Engine,
     pike: Arc<Pike>,
     settings: EffectSettings,
@@ -82,7 +84,9 @@ impl Effects {
         let places = Arc::new(Semaphore::new(settings.max_in_flight * PLACES_PER_SLOT));
         let paces = Arc::new(Paces::new(&settings.pace, &settings.projects));
         let looks = Looks::start(pool.clone(), settings.confirm.clone(), settings.max_in_flight);
-        Self { pool, engine, pike, settings, paces, places, slots, looks, under_way: TaskTracker::new() }
+        let claims = Arc::new(Writer::new(pool.clone()));
+        let under_way = TaskTracker::new();
+        Self { pool, claims, engine, pike, settings, paces, places, slots, looks, under_way }
     }
 
     /// The projects whose calls to Pike pause, with why: for operators.
@@ -155,7 +159,7 @@ impl Effects {
         }
         let most = i64::try_from(limit).unwrap_or(i64::MAX);
         let claimed: Vec<Claimed> = retry::bounded(async {
-            let mut tx = self.pool.begin().await?;
+            let mut tx = self.claims.begin().await?;
             let claimed = effects::claim(&mut tx, most, self.settings.lease, &lanes).await?;
             claimed.iter().for_each(|effect| crash_point::pass_of(effect.kind, "claiming"));
             tx.commit().await?;
