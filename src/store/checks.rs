@@ -14,7 +14,7 @@ use crate::domain::{
     id::{PayoutId, ProjectId},
     report::Day,
 };
-use sqlx::PgConnection;
+use sqlx::{AssertSqlSafe, PgConnection};
 use std::time::Duration;
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -30,12 +30,27 @@ struct Row {
     words: String,
 }
 
+#[derive(sqlx::FromRow)]
+struct OfPayouts {
+    place: i32,
+    #[sqlx(flatten)]
+    row: Row,
+}
+
 impl Row {
     fn into_finding(self, check: Check) -> Finding {
         let payout = self.payout_id.map(PayoutId);
         let subject = self.subject.or_else(|| payout.map(|id| id.to_string())).unwrap_or_default();
         Finding { check, project: ProjectId(self.project_id), payout, subject, words: self.words }
     }
+}
+
+/// What was seen of some payouts.
+#[derive(Debug, Default)]
+pub struct Seen {
+    pub findings: Vec<Finding>,
+    /// At which version, those we do not have or cannot read left out.
+    pub versions: Vec<(PayoutId, i64)>,
 }
 
 /// Everything that is not as promised about these payouts, those we do not have included. What a normal
@@ -48,16 +63,20 @@ pub async fn of_payouts(
     db: &mut PgConnection,
     ids: &[PayoutId],
     patience: Duration,
-) -> Result<Vec<Finding>, StoreError> {
+) -> Result<Seen, StoreError> {
     let uuids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
-    let mut findings = vec![];
-    for (check, sql) in of_payouts::CHECKS {
-        let rows: Vec<Row> =
-            sqlx::query_as(*sql).bind(&uuids).bind(patience.as_secs_f64()).fetch_all(&mut *db).await?;
-        findings.extend(rows.into_iter().map(|row| row.into_finding(*check)));
-    }
-    findings.extend(permits::altered(db, ids).await?);
-    Ok(findings)
+    let rows: Vec<OfPayouts> = sqlx::query_as(AssertSqlSafe(of_payouts::ALL.as_str()))
+        .bind(&uuids)
+        .bind(patience.as_secs_f64())
+        .fetch_all(&mut *db)
+        .await?;
+    let check = |place: i32| usize::try_from(place).ok().and_then(|place| of_payouts::CHECKS.get(place));
+    let findings = rows
+        .into_iter()
+        .filter_map(|OfPayouts { place, row }| check(place).map(|(check, _)| row.into_finding(*check)));
+    let mut seen = Seen { findings: findings.collect(), versions: vec![] };
+    permits::altered(db, ids, &mut seen).await?;
+    Ok(seen)
 }
 
 /// The checks that [`of_queue`] makes.
@@ -112,6 +131,14 @@ pub fn names_of_queues() -> Vec<&'static str> {
     queues().map(|check| check.code()).collect()
 }
 
+/// A payout that has changed.
+#[derive(Clone, Copy, Debug)]
+pub struct Change {
+    pub payout: PayoutId,
+    pub version: i64,
+    pub at: OffsetDateTime,
+}
+
 /// Payouts that have changed at `since` or later, first changed first, each with its last change among the
 /// first `limit` changes; and whether there may be more of those.
 ///
@@ -121,18 +148,19 @@ pub async fn changed(
     db: &mut PgConnection,
     since: OffsetDateTime,
     limit: i64,
-) -> Result<(Vec<(PayoutId, OffsetDateTime)>, bool), StoreError> {
-    let rows: Vec<(Uuid, OffsetDateTime, i64)> = sqlx::query_as(
-        "SELECT payout_id, max(at), count(*) FROM (
-            SELECT payout_id, at FROM history WHERE at >= $1 ORDER BY at LIMIT $2) AS changes
-         GROUP BY payout_id ORDER BY 2",
+) -> Result<(Vec<Change>, bool), StoreError> {
+    let rows: Vec<(Uuid, i64, OffsetDateTime, i64)> = sqlx::query_as(
+        "SELECT payout_id, max(seq), max(at), count(*) FROM (
+            SELECT payout_id, seq, at FROM history WHERE at >= $1 ORDER BY at LIMIT $2) AS changes
+         GROUP BY payout_id ORDER BY 3",
     )
     .bind(since)
     .bind(limit)
     .fetch_all(db)
     .await?;
     let full = rows.iter().map(|(.., changes)| changes).sum::<i64>() == limit;
-    Ok((rows.into_iter().map(|(id, at, _)| (PayoutId(id), at)).collect(), full))
+    let changes = rows.into_iter().map(|(id, version, at, _)| Change { payout: PayoutId(id), version, at });
+    Ok((changes.collect(), full))
 }
 
 /// The next payouts in the order of their ids.

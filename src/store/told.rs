@@ -132,9 +132,11 @@ pub async fn concerned(
         sessions.iter().map(|(project, session)| (project.0.as_str(), session.0.as_str())).unzip();
     let rows: Vec<Uuid> = sqlx::query_scalar(
         "WITH n AS (SELECT * FROM unnest($1::text[], $2::text[]) AS n(project_id, session_id))
-         SELECT p.id FROM n JOIN payouts p ON p.session_id = n.session_id AND p.project_id = n.project_id
-         UNION SELECT t.payout_id FROM n JOIN told_sessions t
-            ON t.project_id = n.project_id AND t.session_id = n.session_id WHERE t.payout_id IS NOT NULL",
+         SELECT p.id FROM n CROSS JOIN LATERAL (
+            SELECT id FROM payouts WHERE session_id = n.session_id AND project_id = n.project_id OFFSET 0) p
+         UNION SELECT t.payout_id FROM n CROSS JOIN LATERAL (
+            SELECT payout_id FROM told_sessions
+            WHERE project_id = n.project_id AND session_id = n.session_id AND payout_id IS NOT NULL OFFSET 0) t",
     )
     .bind(projects)
     .bind(ids)

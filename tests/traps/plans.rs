@@ -1,7 +1,7 @@
 //! Plans that were made while the tables were small, and are used when they have grown: whatever a payout's
 //! life asks for is looked up, never found by reading a table or an index from end to end.
 
-use crate::support::{Database, due, is_done, order, paid, project, ready, report, rules, webhook};
+use crate::support::{Database, due, is_done, lanes, order, paid, project, ready, report, rules, webhook};
 use payoutd::{
     domain::{
         event::{Event, Observation, Outcome},
@@ -10,6 +10,7 @@ use payoutd::{
     },
     engine::{Cause, Created, Engine, Envelope},
     store::{
+        checks, effects,
         inbox::Incoming,
         notifications::{self, Delivery, Settled},
         payouts,
@@ -46,6 +47,13 @@ const COPIES: [&str; 7] = [
     "INSERT INTO effects (payout_id, kind, project_id, run_at)
         SELECT md5('p' || k)::uuid, 'read_status', 'demo', 'infinity' FROM generate_series(1, $1) AS k",
 ];
+/// Calls of them that wait.
+const WAITING: &str = "INSERT INTO effects (payout_id, kind, project_id, run_at)
+    SELECT md5('p' || k)::uuid, 'create_session', 'demo', now() - interval '1 hour'
+    FROM generate_series(1, $1) AS k";
+const TOLD: &str = "INSERT INTO told_sessions SELECT c.* FROM (SELECT * FROM told_sessions LIMIT 1) AS t,
+    generate_series(1, $1) AS k, jsonb_populate_record(NULL::told_sessions, to_jsonb(t)
+        || jsonb_build_object('session_id', 'ps_k' || k, 'payout_id', md5('p' || k)::uuid)) AS c";
 /// Rows of our tables that were read, and entries of their indexes.
 const READ: &str = "SELECT ((SELECT sum(seq_tup_read) FROM pg_stat_user_tables)
     + (SELECT sum(idx_tup_read) FROM pg_stat_user_indexes))::bigint";
@@ -54,7 +62,7 @@ struct Stage {
     database: Database,
     /// Two processes: what the one has written the other has to read.
     engines: [Engine; 2],
-    /// Whoever looks up whose sessions those are that came.
+    /// Whoever looks up whose sessions those are that came, and who takes what is to be called.
     reader: Writer,
 }
 
@@ -66,12 +74,26 @@ impl Stage {
     }
 
     async fn answered(&self, engine: &Engine, id: PayoutId, shown: SessionStatus) {
-        let claimed = self.database.claim_effects(LEASE).await;
-        let call = claimed.into_iter().find(|call| call.payout == id).unwrap();
+        let call = self.claim(1_000).await.into_iter().find(|call| call.payout == id).unwrap();
         let outcome = Outcome::Accepted(report(id, shown, None));
         let event = Event::Observed(Observation::Answered { call: call.kind, outcome });
         let envelope = Envelope { payout: id, event, cause: Cause::Effect(call.claim) };
         assert!(is_done(&engine.submit(envelope).await));
+    }
+
+    async fn claim(&self, most: i64) -> Vec<effects::Claimed> {
+        let mut tx = self.reader.begin().await.unwrap();
+        let claimed = effects::claim(&mut tx, most, LEASE, &lanes()).await.unwrap();
+        tx.commit().await.unwrap();
+        claimed
+    }
+
+    /// Adds many like those there are.
+    async fn grow(&self, copies: &[&'static str]) {
+        let mut observer = self.database.observer().await;
+        for copies in copies {
+            sqlx::query(*copies).bind(MANY).execute(&mut observer).await.unwrap();
+        }
     }
 
     /// One payout from its order to the message that it is paid.
@@ -125,10 +147,7 @@ async fn nothing_in_a_life_is_found_by_reading_a_table() {
     for _ in 0..8 {
         stage.life().await;
     }
-    let mut observer = stage.database.observer().await;
-    for copies in COPIES {
-        sqlx::query(copies).bind(MANY).execute(&mut observer).await.unwrap();
-    }
+    stage.grow(&COPIES).await;
     stage.life().await;
     let read = stage.read().await;
     assert!(read < MANY / 4, "{read} rows and entries were read, with plans for small tables");
@@ -139,4 +158,44 @@ async fn nothing_in_a_life_is_found_by_reading_a_table() {
     }
     let more = stage.read().await - read;
     assert!(more < MANY / 4, "{more} rows and entries were read, with plans for these tables");
+}
+
+#[tokio::test]
+async fn whoever_takes_calls_reads_those_that_it_takes_however_many_wait() {
+    let stage = Stage::on(Database::fresh().await).await;
+    for _ in 0..8 {
+        stage.life().await;
+    }
+    stage.grow(&COPIES).await;
+    stage.grow(&[WAITING]).await;
+    let before = stage.read().await;
+    for analysed in [false, true] {
+        if analysed {
+            sqlx::raw_sql("ANALYZE").execute(&mut stage.database.observer().await).await.unwrap();
+        }
+        for _ in 0..8 {
+            assert_eq!(stage.claim(20).await.len(), 20);
+        }
+    }
+    let read = stage.read().await - before;
+    assert!(read < 16 * 20 * 30, "{read} rows and entries were read to take 16 times 20 calls");
+}
+
+#[tokio::test]
+async fn the_checker_looks_up_what_it_looks_at() {
+    const LOOKED_AT: i64 = 500;
+    let stage = Stage::on(Database::fresh().await).await;
+    stage.life().await;
+    payoutd::worker::checker::everything(&stage.database.pool, LEASE).await.unwrap();
+    stage.grow(&COPIES).await;
+    stage.grow(&[TOLD]).await;
+    sqlx::raw_sql("VACUUM (ANALYZE)").execute(&mut stage.database.observer().await).await.unwrap();
+    let before = stage.read().await;
+    let mut db = stage.database.observer().await;
+    let ids = checks::next(&mut db, None, LOOKED_AT).await.unwrap();
+    let seen = checks::of_payouts(&mut db, &ids, LEASE).await.unwrap();
+    assert_eq!(seen.versions.len(), ids.len());
+    db.close().await.unwrap();
+    let read = stage.read().await - before;
+    assert!(read < LOOKED_AT * 20, "{read} rows and entries were read to look at {LOOKED_AT} payouts");
 }

@@ -1,19 +1,41 @@
-//! The queries about given payouts. `asked` are their ids, `patience` the time before which something must
-//! have happened to be found late. What Pike told is read from `told_sessions`, which stems from signed
-//! webhooks. The path of a webhook is not signed: what came in under another project says nothing about a
-//! payout that is here, or whoever replays it there could stop two projects.
+//! The questions about given payouts, all in one statement. `asked` are their ids, `patience` the time
+//! before which something must have happened to be found late. What Pike told is read from `told_sessions`,
+//! which stems from signed webhooks. The path of a webhook is not signed: what came in under another project
+//! says nothing about a payout that is here, or whoever replays it there could stop two projects.
 
 use crate::domain::checking::Check;
+use std::sync::LazyLock;
 
-macro_rules! about {
-    ($($sql:expr),+ $(,)?) => {
-        concat!(
-            "WITH asked AS (SELECT unnest($1::uuid[]) AS id),
-                patience AS (SELECT now() - make_interval(secs => $2::float8) AS past) ",
-            $($sql),+
-        )
-    };
-}
+/// What the questions are asked of: each row is read once for all of them, by its key, however the planner
+/// judges the size of the tables.
+const ABOUT: &str = "
+    WITH asked AS (SELECT unnest($1::uuid[]) AS id),
+    patience AS (SELECT now() - make_interval(secs => $2::float8) AS past),
+    here AS MATERIALIZED (
+        SELECT p.* FROM asked CROSS JOIN LATERAL (SELECT * FROM payouts WHERE id = asked.id OFFSET 0) p),
+    named AS MATERIALIZED (
+        SELECT t.* FROM asked
+        CROSS JOIN LATERAL (SELECT * FROM told_sessions WHERE payout_id = asked.id OFFSET 0) t),
+    tried AS MATERIALIZED (
+        SELECT a.* FROM asked
+        CROSS JOIN LATERAL (SELECT * FROM attempts WHERE payout_id = asked.id OFFSET 0) a),
+    alarms AS MATERIALIZED (
+        SELECT a.payout_id, a.anomaly, h.from_state FROM here p
+        CROSS JOIN LATERAL (SELECT * FROM anomalies WHERE payout_id = p.id OFFSET 0) a
+        LEFT JOIN LATERAL (
+            SELECT from_state FROM history WHERE payout_id = p.id AND seq = a.seq OFFSET 0) h ON true),
+    permitted AS MATERIALIZED (
+        SELECT m.* FROM here p CROSS JOIN LATERAL (
+            SELECT * FROM permits WHERE payout_id = p.id AND kind = 'confirm' OFFSET 0) m),
+    story AS MATERIALIZED (
+        SELECT p.id AS payout_id, h.* FROM here p CROSS JOIN LATERAL (
+            SELECT count(*) AS entries, min(seq) AS first, max(seq) AS last,
+                (array_agg(to_state ORDER BY seq DESC))[1] AS ends_in,
+                array_agg(seq || ' payout.' || to_state ORDER BY seq) FILTER (
+                    WHERE to_state IN ('succeeded', 'returned', 'failed', 'cancelled')
+                      AND from_state IS DISTINCT FROM to_state) AS ended
+            FROM history WHERE payout_id = p.id) h)
+";
 
 /// Where nobody was ever alarmed about this, so that nobody knows: another anomaly explains nothing.
 macro_rules! nobody_knows {
@@ -23,7 +45,7 @@ macro_rules! nobody_knows {
             $of,
             "}'::text[])) AND NOT p.raised && '{",
             $of,
-            "}'::text[] AND NOT EXISTS (SELECT FROM anomalies a
+            "}'::text[] AND NOT EXISTS (SELECT FROM alarms a
                 WHERE a.payout_id = p.id AND a.anomaly = ANY ('{",
             $of,
             "}'::text[])) "
@@ -36,8 +58,8 @@ macro_rules! nobody_knows {
 macro_rules! nobody_knows_after_the_end {
     ($of:literal) => {
         concat!(
-            " AND NOT EXISTS (SELECT FROM anomalies a JOIN history h ON h.payout_id = a.payout_id
-                AND h.seq = a.seq WHERE a.payout_id = p.id AND h.from_state IN ('failed', 'cancelled')
+            " AND NOT EXISTS (SELECT FROM alarms a
+                WHERE a.payout_id = p.id AND a.from_state IN ('failed', 'cancelled')
                 AND a.anomaly = ANY ('{",
             $of,
             "}'::text[])) "
@@ -49,15 +71,15 @@ macro_rules! nobody_knows_after_the_end {
 macro_rules! taken_in {
     () => {
         " AND (t.received_at < (SELECT past FROM patience)
-            OR EXISTS (SELECT FROM inbox i WHERE i.id = t.inbox_id AND i.done_at IS NOT NULL)) "
+            OR EXISTS (
+                SELECT FROM inbox i WHERE i.id = t.inbox_id AND i.done_at IS NOT NULL OFFSET 0)) "
     };
 }
 
 /// Told of the payout by its metadata, to its project. One that is not here could be any project's.
 macro_rules! told_of_it {
     () => {
-        " FROM asked JOIN told_sessions t ON t.payout_id = asked.id
-          LEFT JOIN payouts p ON p.id = asked.id
+        " FROM named t LEFT JOIN here p ON p.id = t.payout_id
           WHERE (p.id IS NULL OR p.project_id = t.project_id) AND "
     };
 }
@@ -67,7 +89,7 @@ macro_rules! told_of_it {
 macro_rules! alive {
     () => {
         " (t.ready OR t.paid_payouts > 0) AND t.newest <> 'unpaid'
-          AND NOT EXISTS (SELECT FROM attempts a
+          AND NOT EXISTS (SELECT FROM tried a
             WHERE a.session_id = t.session_id AND a.payout_id = t.payout_id
               AND (t.paid_payouts = 0 OR a.ended_as <> 'unpaid')) "
     };
@@ -75,8 +97,9 @@ macro_rules! alive {
 
 macro_rules! in_its_session {
     () => {
-        " FROM asked JOIN payouts p ON p.id = asked.id
-          JOIN told_sessions t ON t.project_id = p.project_id AND t.session_id = p.session_id "
+        " FROM here p CROSS JOIN LATERAL (
+            SELECT * FROM told_sessions
+            WHERE project_id = p.project_id AND session_id = p.session_id OFFSET 0) t "
     };
 }
 
@@ -101,7 +124,15 @@ pub(super) const CHECKS: &[(Check, &str)] = &[
     (Check::NoDueTime, NO_DUE_TIME),
 ];
 
-const PAID_TWICE: &str = about!(
+/// The checks in one statement. Of each row the first column is the check's place among them.
+pub(super) static ALL: LazyLock<String> = LazyLock::new(|| {
+    let questions = CHECKS.iter().enumerate();
+    let questions: Vec<String> =
+        questions.map(|(place, (_, sql))| format!("SELECT {place} AS place, q.* FROM ({sql}) q")).collect();
+    format!("{ABOUT}{}", questions.join(" UNION ALL "))
+});
+
+const PAID_TWICE: &str = concat!(
     "SELECT t.payout_id, t.project_id, NULL AS subject,
         format('Pike told that it was paid %s times, in %s', sum(t.paid_payouts),
             string_agg(t.session_id, ', ' ORDER BY t.session_id)) AS words",
@@ -109,7 +140,7 @@ const PAID_TWICE: &str = about!(
     "t.paid_payouts > 0 GROUP BY t.payout_id, t.project_id HAVING sum(t.paid_payouts) > 1"
 );
 
-const SEVERAL_SESSIONS: &str = about!(
+const SEVERAL_SESSIONS: &str = concat!(
     "SELECT t.payout_id, t.project_id, NULL AS subject,
         format('%s sessions wait at Pike or were paid: %s', count(*),
             string_agg(t.session_id, ', ' ORDER BY t.session_id)) AS words",
@@ -118,67 +149,57 @@ const SEVERAL_SESSIONS: &str = about!(
     " GROUP BY t.payout_id, t.project_id HAVING count(*) > 1"
 );
 
-const UNKNOWN_SESSION: &str = about!(
+const UNKNOWN_SESSION: &str = concat!(
     "SELECT p.id AS payout_id, p.project_id, t.session_id AS subject,
         format('Pike told of session %s (%s), but the payout is %s with session %s', t.session_id, t.newest,
             p.state, coalesce(p.session_id, 'none')) AS words
-     FROM asked JOIN payouts p ON p.id = asked.id
-     JOIN told_sessions t ON t.payout_id = p.id AND t.project_id = p.project_id
+     FROM here p JOIN named t ON t.payout_id = p.id AND t.project_id = p.project_id
      WHERE t.session_id IS DISTINCT FROM p.session_id AND ",
     alive!()
 );
 
-const UNKNOWN_PAYOUT: &str = about!(
+const UNKNOWN_PAYOUT: &str = concat!(
     "SELECT t.payout_id, t.project_id, t.session_id AS subject,
         format('Pike told of session %s (%s) for a payout that is not here', t.session_id, t.newest) AS words
-     FROM asked JOIN told_sessions t ON t.payout_id = asked.id
-     WHERE NOT EXISTS (SELECT FROM payouts p WHERE p.id = asked.id) AND ",
+     FROM named t WHERE NOT EXISTS (SELECT FROM here p WHERE p.id = t.payout_id) AND ",
     alive!()
 );
 
-const PAID_MORE_THAN_ASKED: &str = about!(
-    "SELECT p.id AS payout_id, p.project_id, NULL AS subject,
+const PAID_MORE_THAN_ASKED: &str = "SELECT p.id AS payout_id, p.project_id, NULL AS subject,
         format('Pike told that %s was paid where %s was asked', sum(t.paid_minor), p.amount_minor) AS words
-     FROM asked JOIN payouts p ON p.id = asked.id
-     JOIN told_sessions t ON t.payout_id = p.id AND t.project_id = p.project_id
-     WHERE t.paid_payouts > 0 GROUP BY p.id HAVING sum(t.paid_minor) > p.amount_minor"
-);
+     FROM here p JOIN named t ON t.payout_id = p.id AND t.project_id = p.project_id
+     WHERE t.paid_payouts > 0 GROUP BY p.id, p.project_id, p.amount_minor
+     HAVING sum(t.paid_minor) > p.amount_minor";
 
 /// A paid one without a permit is what the anomaly of that name tells, so there it is found only if nobody
 /// was told.
-const CONFIRM_WITHOUT_PERMIT: &str = about!(
+const CONFIRM_WITHOUT_PERMIT: &str = concat!(
     "SELECT p.id AS payout_id, p.project_id, NULL AS subject,
         format('it is %s without a permit to confirm', p.state) AS words
-     FROM asked JOIN payouts p ON p.id = asked.id
-     WHERE NOT EXISTS (SELECT FROM permits m WHERE m.payout_id = p.id AND m.kind = 'confirm')
+     FROM here p WHERE NOT EXISTS (SELECT FROM permitted m WHERE m.payout_id = p.id)
        AND (p.state IN ('confirming', 'confirm_unknown', 'settling')
          OR p.state IN ('succeeded', 'returned') ",
     nobody_knows!("paid_without_permit,paid_after_final,old_session_paid"),
     ")"
 );
 
-const PERMIT_UNDECIDED: &str = about!(
-    "SELECT p.id AS payout_id, p.project_id, NULL AS subject,
+const PERMIT_UNDECIDED: &str = "SELECT p.id AS payout_id, p.project_id, NULL AS subject,
         format('no decision of the rules %s stands before its permit', m.rule_set) AS words
-     FROM asked JOIN payouts p ON p.id = asked.id
-     JOIN permits m ON m.payout_id = p.id AND m.kind = 'confirm'
+     FROM here p JOIN permitted m ON m.payout_id = p.id
      WHERE NOT EXISTS (SELECT FROM decisions d WHERE d.payout_id = p.id AND d.outcome = 'confirm'
-        AND d.rule_set = m.rule_set AND d.at <= coalesce(m.renewed_at, m.decided_at))"
-);
+        AND d.rule_set = m.rule_set AND d.at <= coalesce(m.renewed_at, m.decided_at) OFFSET 0)";
 
 /// As the API makes it of an order: SHA-256 of kind and secret, each after its length.
-const DESTINATION_ALTERED: &str = about!(
-    "SELECT p.id AS payout_id, p.project_id, NULL AS subject,
+const DESTINATION_ALTERED: &str = "SELECT p.id AS payout_id, p.project_id, NULL AS subject,
         'the stored destination is not the one that was asked for' AS words
-     FROM asked JOIN payouts p ON p.id = asked.id
+     FROM here p
      WHERE p.destination_secret IS NOT NULL AND p.destination_fingerprint <> sha256(convert_to(
         octet_length(p.destination_kind) || ':' || p.destination_kind
-        || octet_length(p.destination_secret) || ':' || p.destination_secret, 'UTF8'))"
-);
+        || octet_length(p.destination_secret) || ':' || p.destination_secret, 'UTF8'))";
 
 /// What was found wrong while the session was still open, and was answered with a cancel, is no word of
 /// money.
-const PAID_BUT_UNPAID_HERE: &str = about!(
+const PAID_BUT_UNPAID_HERE: &str = concat!(
     "SELECT p.id AS payout_id, p.project_id, NULL AS subject,
         format('Pike told that session %s was paid; the payout is %s', t.session_id, p.state) AS words",
     in_its_session!(),
@@ -188,7 +209,7 @@ const PAID_BUT_UNPAID_HERE: &str = about!(
     taken_in!()
 );
 
-const UNPAID_BUT_PAID_HERE: &str = about!(
+const UNPAID_BUT_PAID_HERE: &str = concat!(
     "SELECT p.id AS payout_id, p.project_id, NULL AS subject,
         format('Pike told that session %s was closed unpaid; the payout is %s', t.session_id, p.state)
             AS words",
@@ -201,7 +222,7 @@ const UNPAID_BUT_PAID_HERE: &str = about!(
 );
 
 /// What is closed unpaid is taken as such whatever else it shows, without an alarm.
-const OTHER_AMOUNT: &str = about!(
+const OTHER_AMOUNT: &str = concat!(
     "SELECT p.id AS payout_id, p.project_id, NULL AS subject,
         format('Pike shows %s %s where %s %s was asked', t.amount_minor, t.currency, p.amount_minor,
             p.currency) AS words",
@@ -213,7 +234,7 @@ const OTHER_AMOUNT: &str = about!(
 );
 
 /// An attempt before that was paid after all is the payout's session again, with that attempt's number.
-const OTHER_METADATA: &str = about!(
+const OTHER_METADATA: &str = concat!(
     "SELECT p.id AS payout_id, p.project_id, NULL AS subject,
         format('session %s carries metadata of something else', t.session_id) AS words",
     in_its_session!(),
@@ -223,7 +244,7 @@ const OTHER_METADATA: &str = about!(
     taken_in!()
 );
 
-const ENDED_AT_PIKE: &str = about!(
+const ENDED_AT_PIKE: &str = concat!(
     "SELECT p.id AS payout_id, p.project_id, NULL AS subject,
         format('Pike told the end of session %s (%s); the payout is %s', t.session_id, t.newest, p.state)
             AS words",
@@ -237,15 +258,14 @@ const ENDED_AT_PIKE: &str = about!(
 
 /// The daily total is the sum of unreleased permits, so it is right if each permit counts as its payout does
 /// and says what its payout says.
-const RECIPIENT_TOTAL: &str = about!(
+const RECIPIENT_TOTAL: &str = concat!(
     "SELECT p.id AS payout_id, p.project_id, NULL AS subject,
         CASE WHEN (m.project_id, m.customer_reference, m.currency, m.amount_minor)
                 IS DISTINCT FROM (p.project_id, p.customer_reference, p.currency, p.amount_minor)
              THEN 'its permit counts another amount or recipient'
              WHEN m.released_at IS NULL THEN format('it is %s, yet its permit still counts', p.state)
              ELSE format('it is %s, yet its permit no longer counts', p.state) END AS words
-     FROM asked JOIN payouts p ON p.id = asked.id
-     JOIN permits m ON m.payout_id = p.id AND m.kind = 'confirm'
+     FROM here p JOIN permitted m ON m.payout_id = p.id
      WHERE (m.project_id, m.customer_reference, m.currency, m.amount_minor)
             IS DISTINCT FROM (p.project_id, p.customer_reference, p.currency, p.amount_minor)
         OR ((m.released_at IS NULL) = (p.state IN ('retrying', 'failed', 'cancelled')) ",
@@ -253,51 +273,34 @@ const RECIPIENT_TOTAL: &str = about!(
     ")"
 );
 
-const HISTORY_GAP: &str = about!(
-    "SELECT p.id AS payout_id, p.project_id, NULL AS subject,
+const HISTORY_GAP: &str = "SELECT p.id AS payout_id, p.project_id, NULL AS subject,
         format('%s entries from %s to %s at version %s', h.entries, h.first, h.last, p.version) AS words
-     FROM asked JOIN payouts p ON p.id = asked.id
-     CROSS JOIN LATERAL (SELECT count(*) AS entries, min(seq) AS first, max(seq) AS last
-        FROM history WHERE payout_id = p.id) h
-     WHERE (h.entries, h.first, h.last) IS DISTINCT FROM (p.version, 1, p.version)"
-);
+     FROM here p JOIN story h ON h.payout_id = p.id
+     WHERE (h.entries, h.first, h.last) IS DISTINCT FROM (p.version, 1, p.version)";
 
-const STATE_UNTOLD: &str = about!(
-    "SELECT p.id AS payout_id, p.project_id, NULL AS subject,
-        format('the history ends in %s, the payout is %s', coalesce(h.to_state, 'nothing'), p.state) AS words
-     FROM asked JOIN payouts p ON p.id = asked.id
-     LEFT JOIN LATERAL (
-        SELECT to_state FROM history WHERE payout_id = p.id ORDER BY seq DESC LIMIT 1) h ON true
-     WHERE h.to_state IS DISTINCT FROM p.state"
-);
+const STATE_UNTOLD: &str = "SELECT p.id AS payout_id, p.project_id, NULL AS subject,
+        format('the history ends in %s, the payout is %s', coalesce(h.ends_in, 'nothing'), p.state) AS words
+     FROM here p JOIN story h ON h.payout_id = p.id
+     WHERE h.ends_in IS DISTINCT FROM p.state";
 
 /// Each entry that makes a payout final in another way than before has its notification, and no other has.
-const NOTIFICATION_GAP: &str = about!(
-    "SELECT p.id AS payout_id, p.project_id, NULL AS subject,
-        format('%s notifications are missing, %s tell what did not happen, %s are out of order', g.missing,
-            g.unfounded, o.disordered) AS words
-     FROM asked JOIN payouts p ON p.id = asked.id
+const NOTIFICATION_GAP: &str = "SELECT p.id AS payout_id, p.project_id, NULL AS subject,
+        format('%s notifications are missing, %s tell what did not happen, %s are out of order',
+            cardinality(h.ended) - n.founded, n.all_told - n.founded, n.disordered) AS words
+     FROM here p
+     JOIN (SELECT payout_id, coalesce(ended, '{}') AS ended FROM story) h ON h.payout_id = p.id
      CROSS JOIN LATERAL (
-        SELECT count(*) FILTER (WHERE n.seq IS NULL) AS missing,
-            count(*) FILTER (WHERE h.seq IS NULL) AS unfounded
-        FROM (SELECT seq, 'payout.' || to_state AS kind FROM history WHERE payout_id = p.id
-              AND to_state IN ('succeeded', 'returned', 'failed', 'cancelled')
-              AND from_state IS DISTINCT FROM to_state) h
-        FULL JOIN (SELECT seq, kind FROM notifications WHERE payout_id = p.id) n
-            ON n.seq = h.seq AND n.kind = h.kind) g
-     CROSS JOIN LATERAL (
-        SELECT count(*) AS disordered FROM notifications n JOIN notifications later
-            ON later.payout_id = n.payout_id AND later.seq > n.seq AND later.created_at < n.created_at
-        WHERE n.payout_id = p.id) o
-     WHERE g.missing > 0 OR g.unfounded > 0 OR o.disordered > 0"
-);
+        SELECT count(*) AS all_told, count(*) FILTER (WHERE seq || ' ' || kind = ANY (h.ended)) AS founded,
+            count(*) FILTER (WHERE created_at < before) AS disordered
+        FROM (SELECT seq, kind, created_at, max(created_at) OVER (ORDER BY seq ROWS BETWEEN
+                UNBOUNDED PRECEDING AND 1 PRECEDING) AS before
+              FROM notifications WHERE payout_id = p.id) each) n
+     WHERE n.founded < cardinality(h.ended) OR n.founded < n.all_told OR n.disordered > 0";
 
-const NO_DUE_TIME: &str = about!(
-    "SELECT p.id AS payout_id, p.project_id, NULL AS subject,
+const NO_DUE_TIME: &str = "SELECT p.id AS payout_id, p.project_id, NULL AS subject,
         format('it is %s and has no time to be looked at', p.state) AS words
-     FROM asked JOIN payouts p ON p.id = asked.id
-     WHERE p.next_check_at IS NULL AND p.state NOT IN ('succeeded', 'returned', 'failed', 'cancelled')"
-);
+     FROM here p
+     WHERE p.next_check_at IS NULL AND p.state NOT IN ('succeeded', 'returned', 'failed', 'cancelled')";
 
 #[cfg(test)]
 mod tests {

@@ -9,6 +9,7 @@ use crate::{
     },
     store::{
         StoreError,
+        checks::Seen,
         encoding::Code,
         payouts::{self, Stored},
     },
@@ -19,20 +20,28 @@ use uuid::Uuid;
 
 type PermitRow = (Uuid, String, Vec<u8>, String);
 
-/// Payouts whose permit is not about them, and rows that cannot be read as payouts at all.
-pub(super) async fn altered(db: &mut PgConnection, ids: &[PayoutId]) -> Result<Vec<Finding>, StoreError> {
-    let (stored, mut findings) = readable(db, ids).await?;
+/// Adds payouts whose permit is not about them, and rows that cannot be read as payouts at all.
+pub(super) async fn altered(
+    db: &mut PgConnection,
+    ids: &[PayoutId],
+    seen: &mut Seen,
+) -> Result<(), StoreError> {
+    let (stored, findings) = readable(db, ids).await?;
+    seen.findings.extend(findings);
     let uuids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
-    let rows: Vec<PermitRow> =
-        sqlx::query_as("SELECT payout_id, kind, bound_to, rule_set FROM permits WHERE payout_id = ANY($1)")
-            .bind(uuids)
-            .fetch_all(db)
-            .await?;
+    let rows: Vec<PermitRow> = sqlx::query_as(
+        "SELECT m.payout_id, m.kind, m.bound_to, m.rule_set FROM unnest($1::uuid[]) AS asked(id)
+         CROSS JOIN LATERAL (SELECT * FROM permits WHERE payout_id = asked.id OFFSET 0) m",
+    )
+    .bind(uuids)
+    .fetch_all(db)
+    .await?;
     let permits: BTreeMap<Uuid, PermitRow> = rows.into_iter().map(|row| (row.0, row)).collect();
     for stored in stored {
         let payout = &stored.payout;
+        seen.versions.push((payout.id, payout.version));
         if let Some(words) = difference(&stored, permits.get(&payout.id.0)) {
-            findings.push(Finding {
+            seen.findings.push(Finding {
                 check: Check::PermitAltered,
                 project: payout.project.clone(),
                 payout: Some(payout.id),
@@ -41,7 +50,7 @@ pub(super) async fn altered(db: &mut PgConnection, ids: &[PayoutId]) -> Result<V
             });
         }
     }
-    Ok(findings)
+    Ok(())
 }
 
 /// All at once; one by one if there is one among them that cannot be read.
