@@ -124,14 +124,14 @@ pub async fn backlog(options: Backlog) {
     let before = ground.collector.taken.load(Ordering::Relaxed);
     ground.pike.away.store(false, Ordering::Relaxed);
     let back = Instant::now();
-    let fresh = tokio::spawn({
-        let load = load.clone();
-        async move { load.run(Shape::PerSecond(options.fresh), Duration::from_secs(20)).await }
-    });
     let taken = || ground.collector.taken.load(Ordering::Relaxed) - before;
     while taken() == 0 {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
+    let fresh = tokio::spawn({
+        let load = load.clone();
+        async move { load.run(Shape::PerSecond(options.fresh), Duration::from_secs(20)).await }
+    });
     let (first, calls) = (back.elapsed(), ground.pike.calls.load(Ordering::Relaxed));
     let wanted = u64::from(options.payouts);
     let mut fastest = 0;
@@ -146,14 +146,17 @@ pub async fn backlog(options: Backlog) {
     }
     let took = back.elapsed().as_secs_f64();
     let Ran { mut times, .. } = fresh.await.unwrap();
-    let drained = f64::from(options.payouts) / took;
+    let drained = |seconds: f64| f64::from(options.payouts) / seconds;
+    let (since, from_then) = (drained(took), drained(took - first.as_secs_f64()));
     println!(
         "peak: {peak:.0} payouts/s; first final status {:.1} s after Pike was back",
         first.as_secs_f64()
     );
     println!(
-        "drained at {drained:.0} payouts/s from then on, the breaker's pause included: {:.2} of the peak",
-        drained / peak
+        "drained at {from_then:.0} payouts/s from then on: {:.2} of the peak; the breaker's pause included \
+         {since:.0}: {:.2}",
+        from_then / peak,
+        since / peak
     );
     println!("most calls in a second: {fastest}");
     println!(
