@@ -136,7 +136,8 @@ pub async fn concerned(
             SELECT id FROM payouts WHERE session_id = n.session_id AND project_id = n.project_id OFFSET 0) p
          UNION SELECT t.payout_id FROM n CROSS JOIN LATERAL (
             SELECT payout_id FROM told_sessions
-            WHERE project_id = n.project_id AND session_id = n.session_id AND payout_id IS NOT NULL OFFSET 0) t",
+            WHERE project_id = n.project_id AND session_id = n.session_id AND payout_id IS NOT NULL
+            OFFSET 0) t",
     )
     .bind(projects)
     .bind(ids)

@@ -288,7 +288,7 @@ const NOTIFICATION_GAP: &str = "SELECT p.id AS payout_id, p.project_id, NULL AS 
         format('%s notifications are missing, %s tell what did not happen, %s are out of order',
             cardinality(h.ended) - n.founded, n.all_told - n.founded, n.disordered) AS words
      FROM here p
-     JOIN (SELECT payout_id, coalesce(ended, '{}') AS ended FROM story) h ON h.payout_id = p.id
+     JOIN (SELECT payout_id, coalesce(ended, ARRAY[]::text[]) AS ended FROM story) h ON h.payout_id = p.id
      CROSS JOIN LATERAL (
         SELECT count(*) AS all_told, count(*) FILTER (WHERE seq || ' ' || kind = ANY (h.ended)) AS founded,
             count(*) FILTER (WHERE created_at < before) AS disordered
