@@ -4,22 +4,27 @@ use crate::{
     support::{
         ledger::Ledger,
         rest::{Api, order},
+        until,
     },
     world::World,
 };
 use serde_json::{Value, json};
 use std::time::Duration;
 
-/// The story has no gaps, begins at the beginning and hangs together.
+/// The story has no gaps, begins at the beginning and hangs together. A late answer may still add to it.
 pub async fn assert_story(api: &Api, payout: &Value) {
-    let history = api.history(payout["id"].as_str().unwrap()).await;
+    let id = payout["id"].as_str().unwrap();
+    let history = until("a story as long as the payout's version", || async {
+        let history = api.history(id).await;
+        (api.payout(id).await["version"] == json!(history.len())).then_some(history)
+    })
+    .await;
     let mut state = Value::Null;
     for (place, entry) in history.iter().enumerate() {
         assert_eq!(entry["seq"], json!(place + 1), "{history:#?}");
         assert_eq!(entry["from_state"], state, "{history:#?}");
         state = entry["to_state"].clone();
     }
-    assert_eq!(payout["version"], json!(history.len()));
 }
 
 /// Paid once, by one session, confirmed once.
@@ -55,6 +60,9 @@ async fn every_destination_type_is_paid_over_either_version() {
             assert_story(&api, &payout).await;
         }
         assert_eq!(world.ledger().await.money_out(), 3 * 125_050);
+        let named = "SELECT count(*) FROM inbox i JOIN payouts p
+            ON i.body_hash = uuid_send(p.id) || sha256(i.body)";
+        assert_eq!(world.count(named).await, world.count("SELECT count(*) FROM inbox").await);
         let path = format!("/api/{version}/session/start/payout");
         assert_eq!(world.pike.seen_on(&path).len(), 3, "{version} was not spoken");
     }
