@@ -47,7 +47,17 @@ const TABLES: [(&str, &[(&str, &str)]); 6] = [
     ("permits", &[("payout_id", "moved(payout_id, k)")]),
     ("decisions", &[("payout_id", "moved(payout_id, k)")]),
     ("notifications", &[("id", "moved(id, k)"), ("payout_id", "moved(payout_id, k)")]),
-    ("inbox", &[("id", "-id - k * 1000000::bigint"), ("body_hash", "sha256(body_hash || k::text::bytea)")]),
+    (
+        "inbox",
+        &[
+            ("id", "-id - k * 1000000::bigint"),
+            (
+                "body_hash",
+                "uuid_send(moved(encode(substr(body_hash, 1, 16), 'hex')::uuid, k))
+                    || sha256(substr(body_hash, 17) || k::text::bytea)",
+            ),
+        ],
+    ),
 ];
 
 /// An id as it would have been so much earlier. Copies are ten minutes apart.

@@ -205,7 +205,7 @@ pub struct Told {
 impl Told {
     #[must_use]
     pub fn of(report: &SessionReport) -> Self {
-        let tag = report.payouts.iter().find_map(|payout| payout.metadata.clone());
+        let tag = tag(report).map(str::to_owned);
         let first = report.payouts.first();
         let closed = report.status == SessionStatus::Accepted;
         let paid: Vec<&PayoutReport> = report
@@ -241,6 +241,16 @@ fn newest(report: &SessionReport, paid: &[&PayoutReport]) -> Newest {
         SessionStatus::Accepted if failed && !report.payouts.is_empty() => Newest::Unpaid,
         SessionStatus::Accepted | SessionStatus::Cancelled | SessionStatus::Other(_) => Newest::Unreadable,
     }
+}
+
+fn tag(report: &SessionReport) -> Option<&str> {
+    report.payouts.iter().find_map(|payout| payout.metadata.as_deref())
+}
+
+/// The payout that a report names, whether or not we have one of that name.
+#[must_use]
+pub fn names(report: &SessionReport) -> Option<PayoutId> {
+    tag(report).and_then(named)
 }
 
 /// The payout that a metadata tag names: its id, a slash, and the number of the attempt.

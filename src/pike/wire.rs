@@ -12,6 +12,7 @@ use crate::domain::{
 };
 use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 use serde_json::{Map, Value, json, value::RawValue};
+use std::panic;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 /// Which of Pike's two APIs is spoken.
@@ -305,9 +306,14 @@ struct WebhookBody {
     session: Session,
 }
 
-/// Reads a webhook's body. The signature is the receiver's business and has been checked.
+/// Reads a webhook's body. The signature is the receiver's business and has been checked. A body that makes
+/// reading panic takes nobody with it.
 #[must_use]
 pub fn read_webhook(body: &[u8]) -> Webhook {
+    panic::catch_unwind(|| read(body)).unwrap_or(Webhook::Unreadable)
+}
+
+fn read(body: &[u8]) -> Webhook {
     let Ok(WebhookType { r#type }) = serde_json::from_slice(body) else { return Webhook::Unreadable };
     match r#type.as_str() {
         "ready_to_confirm" | "payment_finished" | "payment_refunded" => {

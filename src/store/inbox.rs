@@ -2,7 +2,7 @@
 //! else happens later, under a lease.
 
 use super::StoreError;
-use crate::domain::id::ProjectId;
+use crate::domain::id::{PayoutId, ProjectId};
 use sqlx::PgConnection;
 use std::time::Duration;
 use time::OffsetDateTime;
@@ -14,6 +14,8 @@ pub struct Incoming {
     pub body: Vec<u8>,
     /// SHA-256 of the body.
     pub body_hash: [u8; 32],
+    /// The payout that the body names, read from these bytes alone.
+    pub about: Option<PayoutId>,
 }
 
 impl Incoming {
@@ -21,6 +23,15 @@ impl Incoming {
     #[must_use]
     pub fn key(&self) -> WebhookKey {
         (self.project.clone(), self.body_hash)
+    }
+
+    /// What the database knows it by, in the column `body_hash`: the payout's id, which is ordered by time,
+    /// before the hash, which falls anywhere. So the index grows at its end, however large it is. Webhooks
+    /// that name nobody, and those that were kept before this was so, are known by the hash alone.
+    #[must_use]
+    pub fn known_by(&self) -> Vec<u8> {
+        let about = self.about.map(|payout| payout.0.into_bytes());
+        [about.as_ref().map_or(&[][..], |id| id), &self.body_hash].concat()
     }
 }
 
@@ -57,25 +68,32 @@ pub async fn insert(
 ) -> Result<Vec<Option<InboxClaim>>, StoreError> {
     let projects: Vec<&str> = incoming.iter().map(|webhook| webhook.project.0.as_str()).collect();
     let hashes: Vec<&[u8]> = incoming.iter().map(|webhook| webhook.body_hash.as_slice()).collect();
+    let known_by: Vec<Vec<u8>> = incoming.iter().map(Incoming::known_by).collect();
     let bodies: Vec<&[u8]> = incoming.iter().map(|webhook| webhook.body.as_slice()).collect();
     let mut fresh: Vec<(String, Vec<u8>, i64, i32)> = sqlx::query_as(
         "INSERT INTO inbox (project_id, body_hash, body, fence, lease_until)
-         SELECT n.*, ($4::float8 IS NOT NULL)::integer, clock_timestamp() + make_interval(secs => $4)
-         FROM unnest($1::text[], $2::bytea[], $3::bytea[]) AS n(project_id, body_hash, body)
-         ORDER BY n.project_id, n.body_hash -- two batches must not wait for each other in a circle
+         SELECT n.project_id, n.known_by, n.body, ($4::float8 IS NOT NULL)::integer,
+            clock_timestamp() + make_interval(secs => $4)
+         FROM unnest($1::text[], $2::bytea[], $3::bytea[], $5::bytea[])
+            AS n(project_id, known_by, body, body_hash)
+         WHERE NOT EXISTS (
+            SELECT FROM inbox i WHERE i.project_id = n.project_id AND i.body_hash = n.body_hash)
+         ORDER BY n.project_id, n.known_by -- two batches must not wait for each other in a circle
          ON CONFLICT (project_id, body_hash) DO NOTHING RETURNING project_id, body_hash, id, fence",
     )
     .bind(projects)
-    .bind(hashes)
+    .bind(&known_by)
     .bind(bodies)
     .bind(lease.map(|lease| lease.as_secs_f64()))
+    .bind(hashes)
     .fetch_all(tx)
     .await?;
     Ok(incoming
         .iter()
-        .map(|webhook| {
-            let same = |(project, hash, ..): &(String, Vec<u8>, i64, i32)| {
-                *project == webhook.project.0 && hash.as_slice() == webhook.body_hash
+        .zip(&known_by)
+        .map(|(webhook, known_by)| {
+            let same = |(project, known, ..): &(String, Vec<u8>, i64, i32)| {
+                *project == webhook.project.0 && known == known_by
             };
             // Taken out, so that a twin in the same batch counts as a duplicate.
             let (_, _, id, fence) = fresh.iter().position(same).map(|at| fresh.swap_remove(at))?;

@@ -234,8 +234,9 @@ fn bind_stands(mut columns: Columns, on: &Stands) -> Columns {
         columns = columns
             .bind(column(&on.fresh, |(payout, _)| payout.0))
             .bind(column(&on.fresh, |(_, new)| new.project.0.as_str()))
-            .bind(column(&on.fresh, |(_, new)| new.body_hash.as_slice()))
-            .bind(column(&on.fresh, |(_, new)| new.body.as_slice()));
+            .bind(column(&on.fresh, |(_, new)| new.known_by()))
+            .bind(column(&on.fresh, |(_, new)| new.body.as_slice()))
+            .bind(column(&on.fresh, |(_, new)| new.body_hash.as_slice()));
     }
     columns
 }

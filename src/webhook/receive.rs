@@ -5,7 +5,7 @@ use super::verify::Verifier;
 use crate::{
     batch::{Batcher, Busy},
     crash_point,
-    domain::id::ProjectId,
+    domain::id::{PayoutId, ProjectId},
     http::{BodyError, read_body},
     store::{
         StoreError,
@@ -59,6 +59,8 @@ pub trait Workers: Send + Sync {
     fn room(&self, webhooks: usize) -> Option<Begin>;
     /// There was no room for what is in the database now.
     fn wake(&self);
+    /// The payout that these bytes name, whether or not we have one of that name.
+    fn about(&self, body: &[u8]) -> Option<PayoutId>;
     /// Keeps a webhook together with what it shows. Says whether it was new, once that is committed; nothing
     /// if it has to be kept first.
     fn keep(&self, webhook: &Arc<Incoming>) -> BoxFuture<'_, Option<bool>>;
@@ -181,8 +183,9 @@ async fn handle(state: &WebhookState, project: &ProjectId, headers: &HeaderMap, 
         return Receipt::Malformed;
     }
     crash_point::pass("webhook.verified");
-    let body_hash = Sha256::digest(&body).into();
-    let incoming = Arc::new(Incoming { project: project.clone(), body: body.to_vec(), body_hash });
+    let (body, body_hash) = (body.to_vec(), Sha256::digest(&body).into());
+    let about = state.workers.about(&body);
+    let incoming = Arc::new(Incoming { project: project.clone(), body, body_hash, about });
     let receipt = match state.workers.keep(&incoming).await {
         Some(true) => Receipt::Stored,
         Some(false) => Receipt::Duplicate,

@@ -27,7 +27,7 @@ use crate::{
 use memory::Memory;
 use sqlx::{PgConnection, PgPool};
 use std::{
-    mem, panic,
+    mem,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -37,10 +37,10 @@ const PAGE: i64 = 500;
 /// Changes in one step: a payout has some seven, mostly within moments.
 const CHANGES: i64 = 10_000;
 /// Webhooks in one step: a payout has two or more, mostly within moments, and is looked at once for those of
-/// one step.
-const WEBHOOKS: i64 = 2_000;
+/// one step. Bounds what is read into memory.
+const WEBHOOKS: i64 = 1_000;
 /// Steps in one turn over what is new: what is left, after a long pause, is for the next turns.
-const MOST_STEPS: usize = 200;
+const MOST_STEPS: usize = 300;
 /// Payouts with findings that are looked at again in each turn.
 const SUSPECTS: i64 = 2_000;
 /// A step takes a fraction of a second; a process that died leaves the turn after this.
@@ -336,8 +336,7 @@ async fn hear(tx: &mut PgConnection, after: i64, memory: Option<&Memory>) -> Res
 
 /// A body that cannot be read tells nothing; that it came is counted where it is worked on.
 fn read(webhook: &Kept) -> Option<NewTold> {
-    let read = panic::catch_unwind(|| read_webhook(&webhook.body));
-    match read.unwrap_or(Webhook::Unreadable) {
+    match read_webhook(&webhook.body) {
         Webhook::Session(report) => Some(NewTold {
             project: ProjectId(webhook.project_id.clone()),
             told: Told::of(&report),

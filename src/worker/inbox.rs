@@ -5,6 +5,7 @@ use super::backoff;
 use crate::{
     crash_point,
     domain::{
+        checking,
         event::{Event, Observation},
         id::{PayoutId, ProjectId, SessionId},
         session::SessionReport,
@@ -21,7 +22,7 @@ use crate::{
 };
 use futures_util::future::{BoxFuture, join_all};
 use sqlx::PgPool;
-use std::{collections::BTreeMap, future::Future, panic, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::task::TaskTracker;
 
@@ -83,10 +84,17 @@ impl Workers for Inbox {
         self.wake.notify_one();
     }
 
+    fn about(&self, body: &[u8]) -> Option<PayoutId> {
+        match read_webhook(body) {
+            Webhook::Session(report) => checking::names(&report),
+            Webhook::OtherType(_) | Webhook::Unreadable => None,
+        }
+    }
+
     fn keep(&self, webhook: &Arc<Incoming>) -> BoxFuture<'_, Option<bool>> {
         let webhook = Arc::clone(webhook);
         Box::pin(async move {
-            let Webhook::Session(report) = read(&webhook.body) else { return None };
+            let Webhook::Session(report) = read_webhook(&webhook.body) else { return None };
             let payout = self.engine.whose(&webhook.project, &report.session)?;
             if !self.engine.has_waiting(payout) {
                 // A small commit of its own is answered sooner.
@@ -144,7 +152,7 @@ impl Inbox {
         let read: Vec<(Claimed, Webhook)> = claimed
             .into_iter()
             .map(|webhook| {
-                let read = read(&webhook.body);
+                let read = read_webhook(&webhook.body);
                 (webhook, read)
             })
             .collect();
@@ -319,11 +327,6 @@ where
         Err(error) if error.is_panic() => Err(Trouble::Poison("panic while it was applied".to_owned())),
         Err(error) => Err(Trouble::Away(error.to_string())),
     }
-}
-
-/// A body that makes reading panic must take nobody with it.
-fn read(body: &[u8]) -> Webhook {
-    panic::catch_unwind(|| read_webhook(body)).unwrap_or(Webhook::Unreadable)
 }
 
 /// The session that a webhook is about, within its project.

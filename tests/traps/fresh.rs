@@ -37,21 +37,36 @@ async fn warm(database: &Database) -> Engine {
 
 const TRIED_BEFORE: &str = "UPDATE payouts SET attempt = 2 WHERE id = $1";
 
-fn incoming(text: &str) -> Arc<Incoming> {
+fn incoming(text: &str, id: PayoutId) -> Arc<Incoming> {
     let body = text.as_bytes().to_vec();
     let body_hash = Sha256::digest(&body).into();
-    Arc::new(Incoming { project: project(), body, body_hash })
+    Arc::new(Incoming { project: project(), body, body_hash, about: Some(id) })
 }
 
 async fn keep(engine: &Engine, text: &str, id: PayoutId, report: SessionReport) -> Option<bool> {
     let event = Event::Observed(Observation::Reported(report));
-    engine.keep(incoming(text), id, event).await
+    engine.keep(incoming(text, id), id, event).await
 }
 
 /// How many webhooks are kept, and how many of them are worked off.
 async fn kept(database: &Database) -> (i64, i64) {
     let done = "SELECT count(*) FROM inbox WHERE done_at IS NOT NULL AND outcome = 'applied'";
     (database.number("SELECT count(*) FROM inbox").await, database.number(done).await)
+}
+
+/// As the release before kept them.
+const KEPT_BEFORE: &str = "INSERT INTO inbox (project_id, body_hash, body, done_at, outcome)
+    SELECT project_id, sha256('ready'), 'ready', now(), 'applied' FROM payouts WHERE id = $1";
+
+#[tokio::test]
+async fn what_was_kept_by_its_hash_alone_is_not_kept_again() {
+    let (database, engine) = stage().await;
+    let id = database.processing(&engine, "user-1", 1).await[0];
+    database.run(KEPT_BEFORE, id).await.unwrap();
+    let before = database.story(id).await;
+    assert_eq!(keep(&engine, "ready", id, ready(id)).await, None);
+    assert_eq!(kept(&database).await, (1, 1));
+    assert_eq!(database.story(id).await, before);
 }
 
 #[tokio::test]
@@ -159,7 +174,7 @@ async fn a_row_that_is_held_keeps_no_webhook_from_its_answer() {
     assert_eq!(keep(&engine, "ready", id, ready(id)).await, None);
     // It is kept by itself meanwhile.
     let mut tx = database.pool.begin().await.unwrap();
-    let one = [Incoming::clone(&incoming("ready"))];
+    let one = [Incoming::clone(&incoming("ready", id))];
     let claims = inbox::insert(&mut tx, &one, Some(Duration::from_secs(600))).await.unwrap();
     tx.commit().await.unwrap();
     let claim = claims[0].expect("nobody else has kept it");
@@ -184,7 +199,7 @@ async fn one_that_is_kept_elsewhere_meanwhile_is_not_applied_twice() {
         let id = database.processing(&engine, "user-1", 1).await[0];
         let text = id.to_string();
         let mut other = database.pool.begin().await.unwrap();
-        let one = [Incoming::clone(&incoming(&text))];
+        let one = [Incoming::clone(&incoming(&text, id))];
         assert!(inbox::insert(&mut other, &one, None).await.unwrap()[0].is_some());
         let keeping = tokio::spawn({
             let (engine, text) = (engine.clone(), text.clone());

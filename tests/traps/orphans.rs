@@ -25,7 +25,7 @@ async fn tell(database: &Database, project: &ProjectId, id: PayoutId) {
         id.0.simple()
     );
     let body_hash = [7; 32];
-    let incoming = Incoming { project: project.clone(), body: body.into_bytes(), body_hash };
+    let incoming = Incoming { project: project.clone(), body: body.into_bytes(), body_hash, about: None };
     let mut tx = database.pool.begin().await.unwrap();
     inbox::insert(&mut tx, &[incoming], None).await.unwrap();
     tx.commit().await.unwrap();

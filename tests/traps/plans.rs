@@ -114,7 +114,7 @@ impl Stage {
         }
         let body = id.to_string().into_bytes();
         let body_hash = Sha256::digest(&body).into();
-        let fresh = Arc::new(Incoming { project: project(), body, body_hash });
+        let fresh = Arc::new(Incoming { project: project(), body, body_hash, about: Some(id) });
         let event = Event::Observed(Observation::Reported(ready(id)));
         assert_eq!(other.keep(fresh, id, event).await, Some(true));
         self.answered(one, id, SessionStatus::InProgress).await;

@@ -11,12 +11,14 @@ use hmac::{Hmac, KeyInit, Mac};
 use http_body_util::BodyExt;
 use payoutd::{
     batch::Batcher,
+    domain::id::PayoutId,
     store::inbox::Incoming,
     webhook::{self, Begin, Verifier, WebhookState, Workers},
 };
 use sha2::Sha256;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tower::ServiceExt;
+use uuid::Uuid;
 
 const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
 
@@ -88,6 +90,10 @@ impl Workers for Nobody {
 
     fn wake(&self) {}
 
+    fn about(&self, _: &[u8]) -> Option<PayoutId> {
+        None
+    }
+
     fn keep(&self, _: &Arc<Incoming>) -> BoxFuture<'_, Option<bool>> {
         Box::pin(async { None })
     }
@@ -98,7 +104,7 @@ impl Workers for Nobody {
 async fn a_lost_connection_costs_no_webhook() {
     let database = Database::fresh().await;
     let intake = webhook::intake(database.pool.clone(), Arc::new(Nobody));
-    let webhook = |n: u8| Incoming { project: project(), body: vec![n], body_hash: [n; 32] };
+    let webhook = |n: u8| Incoming { project: project(), body: vec![n], body_hash: [n; 32], about: None };
     assert!(intake.submit(webhook(1)).await.unwrap().unwrap());
     let cut = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
         WHERE datname = current_database() AND query LIKE 'INSERT INTO inbox%'";
@@ -106,4 +112,24 @@ async fn a_lost_connection_costs_no_webhook() {
     assert!(intake.submit(webhook(2)).await.unwrap().unwrap());
     assert!(!intake.submit(webhook(1)).await.unwrap().unwrap(), "a duplicate is one still");
     assert_eq!(database.number("SELECT count(*) FROM inbox").await, 2);
+}
+
+/// The index over all webhooks there ever were grows where the payouts do. One that was kept by its hash
+/// alone, as all were before, is known still.
+#[tokio::test]
+async fn a_webhook_is_known_by_the_payout_that_it_names_or_by_its_hash_alone() {
+    let database = Database::fresh().await;
+    let intake = webhook::intake(database.pool.clone(), Arc::new(Nobody));
+    let webhook = |n: u8, about| Incoming { project: project(), body: vec![n], body_hash: [n; 32], about };
+    let payout = PayoutId(Uuid::now_v7());
+    for (n, before, now) in [(1, None, Some(payout)), (2, Some(payout), Some(payout)), (3, None, None)] {
+        assert!(intake.submit(webhook(n, before)).await.unwrap().unwrap());
+        assert!(!intake.submit(webhook(n, now)).await.unwrap().unwrap(), "{n} was kept already");
+    }
+    let known_by: Vec<Vec<u8>> = sqlx::query_scalar("SELECT body_hash FROM inbox ORDER BY id")
+        .fetch_all(&database.pool)
+        .await
+        .unwrap();
+    let named = [payout.0.as_bytes().as_slice(), &[2; 32]].concat();
+    assert_eq!(known_by, [vec![1; 32], named, vec![3; 32]]);
 }

@@ -124,7 +124,7 @@ impl Database {
             let id = Uuid::now_v7().as_u128().to_be_bytes();
             let mut body_hash = [0; 32];
             body_hash[..16].copy_from_slice(&id);
-            Incoming { project: project(), body: id.to_vec(), body_hash }
+            Incoming { project: project(), body: id.to_vec(), body_hash, about: None }
         };
         let incoming: Vec<_> = (0..count).map(webhook).collect();
         let mut tx = self.pool.begin().await.unwrap();

@@ -82,15 +82,17 @@ pub(super) const READ: Part = Part {
 /// Webhooks that came with what they show. In the order in which whoever keeps them alone does.
 pub(super) const KEPT: Part = Part {
     name: "kept",
-    columns: 4,
+    columns: 5,
     sql: "
         INSERT INTO inbox (project_id, body_hash, body, fence, done_at, outcome)
-        SELECT n.project_id, n.body_hash, n.body, 1, now(), 'applied'
-        FROM unnest($1::uuid[], $2::text[], $3::bytea[], $4::bytea[])
-            AS n(payout_id, project_id, body_hash, body)",
-    and: " WHERE ",
+        SELECT n.project_id, n.known_by, n.body, 1, now(), 'applied'
+        FROM unnest($1::uuid[], $2::text[], $3::bytea[], $4::bytea[], $5::bytea[])
+            AS n(payout_id, project_id, known_by, body, body_hash)
+        WHERE NOT EXISTS (
+            SELECT FROM inbox i WHERE i.project_id = n.project_id AND i.body_hash = n.body_hash)",
+    and: " AND ",
     after: "
-        ORDER BY n.project_id, n.body_hash
+        ORDER BY n.project_id, n.known_by
         ON CONFLICT (project_id, body_hash) DO NOTHING RETURNING 1",
 };
 
