@@ -26,6 +26,9 @@ pub struct Grown {
     seconds: u64,
     #[arg(long, default_value_t = 64)]
     in_flight: u32,
+    /// Callers' keys in the order of time, not at random.
+    #[arg(long)]
+    ordered_keys: bool,
     /// Postgres' own settings meanwhile: `wal_compression = on`.
     #[arg(long)]
     postgres: Vec<String>,
@@ -135,6 +138,7 @@ async fn filled(ground: &mut Ground, wanted: u32) -> (String, String) {
 pub async fn grown(options: Grown) {
     let mut ground = Ground::open(40, &[], &[]).await;
     ground.server.set(&options.postgres).await;
+    ground.ordered_keys = options.ordered_keys;
     let mut sides = vec![];
     for wanted in [10_000, options.payouts] {
         sides.push(filled(&mut ground, wanted).await);

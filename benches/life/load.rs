@@ -80,6 +80,8 @@ pub struct Load {
     collector: Arc<Collector>,
     next: Arc<AtomicUsize>,
     run: Arc<str>,
+    /// Whether keys are in the order of time.
+    pub ordered_keys: bool,
 }
 
 /// What came of a stretch of load.
@@ -95,7 +97,8 @@ impl Load {
     /// `run` keeps references apart from those of other runs.
     pub fn new(doors: Vec<Door>, collector: Arc<Collector>, run: &str) -> Self {
         let http = reqwest::Client::builder().no_proxy().tcp_nodelay(true).build().unwrap();
-        Self { http, doors: doors.into(), collector, next: Arc::default(), run: run.into() }
+        let (doors, next) = (doors.into(), Arc::default());
+        Self { http, doors, collector, next, run: run.into(), ordered_keys: false }
     }
 
     /// One payout, from the order to the notification.
@@ -114,8 +117,9 @@ impl Load {
 
     /// Until it is taken: who finds all connections taken comes again, under the same key.
     async fn order(&self, door: &Door, reference: &str) {
-        // As callers' keys are: without an order.
-        let key: String = uuid::Uuid::now_v7().simple().to_string().chars().rev().collect();
+        let key = uuid::Uuid::now_v7().simple().to_string();
+        // As callers' keys mostly are: without an order.
+        let key = if self.ordered_keys { key } else { key.chars().rev().collect() };
         loop {
             let request = self
                 .http

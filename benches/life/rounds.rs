@@ -126,6 +126,8 @@ pub struct Ground {
     pub stage: Stage,
     pub pike: Arc<Pike>,
     pub collector: Arc<Collector>,
+    /// Whether callers' keys are in the order of time.
+    pub ordered_keys: bool,
     databases: u32,
     runs: AtomicU32,
     set: String,
@@ -162,6 +164,7 @@ impl Ground {
             stage,
             pike,
             collector,
+            ordered_keys: false,
             databases: 0,
             runs: AtomicU32::new(0),
             set: set.join("\n"),
@@ -204,7 +207,9 @@ impl Ground {
 
     pub fn load(&self, doors: Vec<Door>) -> Load {
         let run = self.runs.fetch_add(1, Ordering::Relaxed);
-        Load::new(doors, Arc::clone(&self.collector), &format!("run{run}"))
+        let mut load = Load::new(doors, Arc::clone(&self.collector), &format!("run{run}"));
+        load.ordered_keys = self.ordered_keys;
+        load
     }
 
     pub async fn turn(&mut self, side: Side, shape: Shape, options: &Options) -> Sample {

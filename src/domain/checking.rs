@@ -247,7 +247,8 @@ fn tag(report: &SessionReport) -> Option<&str> {
     report.payouts.iter().find_map(|payout| payout.metadata.as_deref())
 }
 
-/// The payout that a report names, whether or not we have one of that name.
+/// The payout that a report names, whether or not we have one of that name. Webhooks are known by it for
+/// ever (`store::inbox`): were another one found in the same bytes, their replay would be new.
 #[must_use]
 pub fn names(report: &SessionReport) -> Option<PayoutId> {
     tag(report).and_then(named)

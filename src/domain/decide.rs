@@ -54,6 +54,18 @@ pub enum Decision {
     Refuse(Refusal),
 }
 
+impl Decision {
+    /// Whether this call is to be made.
+    #[must_use]
+    pub fn wants(&self, call: EffectKind) -> bool {
+        match self {
+            Self::Move(step) | Self::Flag(_, step) => step.effects.contains(&call),
+            Self::Schedule(calls) => calls.contains(&call),
+            Self::Absorb(_) | Self::Refuse(_) => false,
+        }
+    }
+}
+
 /// A change of a payout.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {

@@ -110,7 +110,7 @@ impl Default for StopLine {
 pub struct Polling {
     /// The shortest pause: right after something happened.
     pub first: Duration,
-    /// The longest pause within the first hour.
+    /// The longest pause within the first hour, but for [`Self::of_queued`].
     pub steady: Duration,
     /// The longest pause ever.
     pub longest: Duration,
@@ -136,17 +136,15 @@ impl Polling {
         if let Some(at) = state.retry_at().filter(|at| *at > now) {
             return Some(at);
         }
-        if *state == State::Accepted {
-            return Some(now + self.of_queued());
-        }
         let waited = (now - since).max(Duration::ZERO);
         let ceiling = if waited < Duration::HOUR { self.steady } else { self.longest };
         let due = now + (waited / 4_i32).clamp(self.first.min(ceiling), ceiling);
         Some(state.hold_until().map_or(due, |until| due.min(until.max(now + self.first))))
     }
 
-    /// The pause while a payout waits for its session. Pike knows nothing of it yet, and the call that is to
-    /// create one waits in the database: a look changes nothing. After an outage many wait, and for long.
+    /// The pause after a payout's call to create its session was written down. Pike knows nothing of it yet,
+    /// and while that call waits in the database a look changes nothing. After an outage many wait, and for
+    /// long. Whoever takes the call without getting a session plans the next look as for anything else.
     #[must_use]
     pub fn of_queued(&self) -> Duration {
         self.longest

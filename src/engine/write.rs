@@ -117,6 +117,7 @@ impl<'a> Writes<'a> {
         let now = self.now;
         let id = stored.payout.id;
         self.touched.insert(id);
+        let queued = decision.wants(EffectKind::CreateSession);
         let permitted = match decision {
             Decision::Move(step) => self.step(stored, event, None, step),
             Decision::Flag(anomaly, step) => self.step(stored, event, Some(anomaly), step),
@@ -134,7 +135,10 @@ impl<'a> Writes<'a> {
         let payout = &stored.payout;
         // Whoever has looked plans the next look, whatever time had been planned.
         let planned = stored.next_check_at.filter(|_| *event != Event::Observed(Observation::Due));
-        stored.next_check_at = self.policy.polling.plan(planned, &payout.state, payout.since, now);
+        stored.next_check_at = match queued {
+            true => Some(now + self.policy.polling.of_queued()),
+            false => self.policy.polling.plan(planned, &payout.state, payout.since, now),
+        };
         permitted
     }
 
@@ -337,6 +341,7 @@ impl<'a> Writes<'a> {
         let wanted = self.handed.calls(hands, wanted);
         self.handed.messages(hands, &mut self.notifications);
         let leases = self.handed.first_calls(hands, along.orders);
+        let first_look = self.policy.polling.of_queued();
         let steps = Steps {
             moved: self.touched.iter().filter_map(|id| payouts.get(id)).collect(),
             history: &self.history,
@@ -345,11 +350,7 @@ impl<'a> Writes<'a> {
             notifications: &self.notifications,
             voided: &self.voids,
             wanted: &wanted,
-            orders: Orders {
-                new: along.orders,
-                leases: &leases,
-                first_look: self.policy.polling.of_queued(),
-            },
+            orders: Orders { new: along.orders, leases: &leases, first_look },
             settled: along.settled,
         };
         let mut written = steps::write(db, &steps, stands).await?;

@@ -1,4 +1,4 @@
-//! The promises as questions to the database: each check is one query that returns what is not as promised.
+//! The promises as questions to the database: each check is one, answered by what is not as promised.
 //! `of_payouts` asks about given payouts, by keys alone; `of_queue` about what waits, by small indexes;
 //! `of_reports` compares with Pike's report. Nothing here changes a row, and nothing is concluded from a flag
 //! that payoutd has set itself, save that a person knows already.
@@ -45,11 +45,11 @@ impl Row {
     }
 }
 
-/// What was seen of some payouts.
+/// What was found about some payouts.
 #[derive(Debug, Default)]
-pub struct Seen {
+pub struct Found {
     pub findings: Vec<Finding>,
-    /// At which version, those we do not have or cannot read left out.
+    /// At which version each was looked at, those we do not have or cannot read left out.
     pub versions: Vec<(PayoutId, i64)>,
 }
 
@@ -63,20 +63,23 @@ pub async fn of_payouts(
     db: &mut PgConnection,
     ids: &[PayoutId],
     patience: Duration,
-) -> Result<Seen, StoreError> {
+) -> Result<Found, StoreError> {
     let uuids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
     let rows: Vec<OfPayouts> = sqlx::query_as(AssertSqlSafe(of_payouts::ALL.as_str()))
         .bind(&uuids)
         .bind(patience.as_secs_f64())
         .fetch_all(&mut *db)
         .await?;
-    let check = |place: i32| usize::try_from(place).ok().and_then(|place| of_payouts::CHECKS.get(place));
-    let findings = rows
-        .into_iter()
-        .filter_map(|OfPayouts { place, row }| check(place).map(|(check, _)| row.into_finding(*check)));
-    let mut seen = Seen { findings: findings.collect(), versions: vec![] };
-    permits::altered(db, ids, &mut seen).await?;
-    Ok(seen)
+    let finding = |OfPayouts { place, row }: OfPayouts| {
+        let check = usize::try_from(place).ok().and_then(|place| of_payouts::CHECKS.get(place));
+        let unknown =
+            || StoreError::ImpossibleRow { table: "findings", column: "check_name", id: place.to_string() };
+        Ok::<_, StoreError>(row.into_finding(check.ok_or_else(unknown)?.0))
+    };
+    let findings = rows.into_iter().map(finding).collect::<Result<_, _>>()?;
+    let mut found = Found { findings, versions: vec![] };
+    permits::altered(db, ids, &mut found).await?;
+    Ok(found)
 }
 
 /// The checks that [`of_queue`] makes.

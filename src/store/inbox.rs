@@ -19,7 +19,7 @@ pub struct Incoming {
 }
 
 impl Incoming {
-    /// What it is known by, for ever.
+    /// What it is known by within a process.
     #[must_use]
     pub fn key(&self) -> WebhookKey {
         (self.project.clone(), self.body_hash)
@@ -75,9 +75,9 @@ pub async fn insert(
          SELECT n.project_id, n.known_by, n.body, ($4::float8 IS NOT NULL)::integer,
             clock_timestamp() + make_interval(secs => $4)
          FROM unnest($1::text[], $2::bytea[], $3::bytea[], $5::bytea[])
-            AS n(project_id, known_by, body, body_hash)
+            AS n(project_id, known_by, body, hash_alone)
          WHERE NOT EXISTS (
-            SELECT FROM inbox i WHERE i.project_id = n.project_id AND i.body_hash = n.body_hash)
+            SELECT FROM inbox i WHERE i.project_id = n.project_id AND i.body_hash = n.hash_alone)
          ORDER BY n.project_id, n.known_by -- two batches must not wait for each other in a circle
          ON CONFLICT (project_id, body_hash) DO NOTHING RETURNING project_id, body_hash, id, fence",
     )

@@ -128,11 +128,16 @@ pub async fn lock(tx: &mut PgConnection, ids: &[PayoutId]) -> Result<Vec<Stored>
 /// Database errors, or an impossible row.
 pub async fn read(db: &mut PgConnection, ids: &[PayoutId]) -> Result<Vec<Stored>, StoreError> {
     let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
-    let rows: Vec<PayoutRow> =
-        sqlx::query_as(concat!("SELECT ", columns!(), " FROM payouts WHERE id = ANY($1)"))
-            .bind(ids)
-            .fetch_all(db)
-            .await?;
+    // Each by its key, however small the planner takes the table for.
+    let rows: Vec<PayoutRow> = sqlx::query_as(concat!(
+        "SELECT ",
+        columns!(),
+        " FROM unnest($1::uuid[]) AS asked(wanted)
+          CROSS JOIN LATERAL (SELECT * FROM payouts WHERE id = asked.wanted OFFSET 0) p"
+    ))
+    .bind(ids)
+    .fetch_all(db)
+    .await?;
     rows.into_iter().map(PayoutRow::into_stored).collect()
 }
 

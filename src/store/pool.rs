@@ -36,6 +36,8 @@ pub async fn connect(url: &str, max_connections: u32) -> Result<PgPool, StoreErr
         ("idle_in_transaction_session_timeout", IDLE_IN_TRANSACTION_TIMEOUT),
         // A plan made while a table was empty would be kept and scan it whole once it has grown.
         ("plan_cache_mode", "force_custom_plan"),
+        // No statement of ours runs for long enough to be compiled first.
+        ("jit", "off"),
         // The guard's rollback mostly finds nothing to roll back, which is no news.
         ("client_min_messages", "error"),
     ]);

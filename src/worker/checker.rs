@@ -4,7 +4,7 @@
 //! the engine, which keeps it and stops the line. Pike is not asked.
 
 mod everything;
-mod memory;
+mod seen;
 
 pub use everything::{everything, everything_within};
 
@@ -24,13 +24,9 @@ use crate::{
     },
     telemetry::figure,
 };
-use memory::Memory;
+use seen::Seen;
 use sqlx::{PgConnection, PgPool};
-use std::{
-    mem,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::time::Duration;
 
 /// Payouts in one step. Bounds how long one view of the database is held open.
 const PAGE: i64 = 500;
@@ -62,13 +58,12 @@ pub struct Checker {
     pool: PgPool,
     engine: Engine,
     settings: CheckerSettings,
-    memory: Arc<Mutex<Memory>>,
 }
 
 impl Checker {
     #[must_use]
     pub fn new(pool: PgPool, engine: Engine, settings: CheckerSettings) -> Self {
-        Self { pool, engine, settings, memory: Arc::default() }
+        Self { pool, engine, settings }
     }
 
     /// Looks if it is our turn, and exports the figures, whoever looked. Always nothing more to do at once.
@@ -97,13 +92,12 @@ impl Checker {
         })
         .await?;
         let Some(mut turn) = turn else { return Ok(false) };
-        // Given back at the end of a whole turn: what one that fails has seen is looked at again.
-        let mut memory = mem::take(&mut *self.memory.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut seen = Seen::default();
         let mut failed = None;
         // Known findings first, and one check of the queues by itself: what fails keeps nothing else from
         // being looked at.
         for part in parts() {
-            match self.look(part, &mut turn, &mut memory).await {
+            match self.look(part, &mut turn, &mut seen).await {
                 Ok(true) => {}
                 Ok(false) => return Ok(false),
                 // Nor will anything else be answered.
@@ -125,33 +119,32 @@ impl Checker {
             Ok(tx.commit().await?)
         })
         .await?;
-        *self.memory.lock().unwrap_or_else(PoisonError::into_inner) = memory.end();
         Ok(true)
     }
 
     /// Looks at a part of what there is. Says whether the turn is still ours.
-    async fn look(&self, part: Part, turn: &mut Turn, memory: &mut Memory) -> Result<bool, EngineError> {
+    async fn look(&self, part: Part, turn: &mut Turn, seen: &mut Seen) -> Result<bool, EngineError> {
         match part {
-            Part::Suspects => self.suspects(turn, memory).await,
-            Part::Webhooks => self.hear(turn, memory).await,
-            Part::Changed => self.changed(turn, memory).await,
-            Part::Sweep => self.sweep(turn, memory).await,
+            Part::Suspects => self.suspects(turn, seen).await,
+            Part::Webhooks => self.hear(turn, seen).await,
+            Part::Changed => self.changed(turn, seen).await,
+            Part::Sweep => self.sweep(turn, seen).await,
             Part::Queue(check) => self.queue(turn, check).await,
         }
     }
 
-    async fn suspects(&self, turn: &Turn, memory: &mut Memory) -> Result<bool, EngineError> {
+    async fn suspects(&self, turn: &Turn, seen: &mut Seen) -> Result<bool, EngineError> {
         let suspects = retry::bounded::<_, StoreError>(async {
             let mut db = self.pool.acquire().await?;
             findings::suspects(&mut db, SUSPECTS).await
         })
         .await?;
-        Ok(self.look_at_all(turn, &suspects, memory).await? && self.keep(turn).await?)
+        Ok(self.look_at_all(turn, &suspects, seen).await? && self.keep(turn).await?)
     }
 
     /// Reads the webhooks that came since, and looks at the payouts that they concern before it goes on:
     /// whoever takes over reads them again.
-    async fn hear(&self, turn: &mut Turn, memory: &mut Memory) -> Result<bool, EngineError> {
+    async fn hear(&self, turn: &mut Turn, seen: &mut Seen) -> Result<bool, EngineError> {
         let mut after = turn.inbox_after;
         for _ in 0..MOST_STEPS {
             let heard = retry::bounded::<_, StoreError>(async {
@@ -159,15 +152,14 @@ impl Checker {
                 if !findings::hold_turn(&mut tx, turn).await? {
                     return Ok(None);
                 }
-                let heard = hear(&mut tx, after, Some(memory)).await?;
+                let heard = hear(&mut tx, after).await?;
                 tx.commit().await?;
                 Ok(Some(heard))
             })
             .await?;
             let Some(heard) = heard else { return Ok(false) };
             let Some(last) = heard.last else { break };
-            memory.heard(heard.unsettled);
-            if !self.look_at_all(turn, &heard.concerned, memory).await? {
+            if !self.look_at_all(turn, &heard.concerned, seen).await? {
                 return Ok(false);
             }
             after = last;
@@ -179,7 +171,7 @@ impl Checker {
         Ok(true)
     }
 
-    async fn changed(&self, turn: &mut Turn, memory: &mut Memory) -> Result<bool, EngineError> {
+    async fn changed(&self, turn: &mut Turn, seen: &mut Seen) -> Result<bool, EngineError> {
         let mut since = turn.changed_since;
         for _ in 0..MOST_STEPS {
             let (page, full) = retry::bounded::<_, StoreError>(async {
@@ -187,8 +179,8 @@ impl Checker {
                 checks::changed(&mut db, since, CHANGES).await
             })
             .await?;
-            let unseen = memory.unseen(&page, turn.started_at - OVERLAP);
-            if !self.look_at_all(turn, &unseen, memory).await? {
+            let unseen = seen.not_yet(&page);
+            if !self.look_at_all(turn, &unseen, seen).await? {
                 return Ok(false);
             }
             let last = page.last().map_or(since, |change| change.at);
@@ -206,7 +198,7 @@ impl Checker {
         Ok(true)
     }
 
-    async fn sweep(&self, turn: &mut Turn, memory: &mut Memory) -> Result<bool, EngineError> {
+    async fn sweep(&self, turn: &mut Turn, seen: &mut Seen) -> Result<bool, EngineError> {
         let mut left = self.settings.sweep;
         while left > 0 {
             let page = retry::bounded::<_, StoreError>(async {
@@ -214,7 +206,7 @@ impl Checker {
                 checks::next(&mut db, turn.sweep_after.map(PayoutId), left.min(PAGE)).await
             })
             .await?;
-            if !self.look_at_all(turn, &page, memory).await? {
+            if !self.look_at_all(turn, &page, seen).await? {
                 return Ok(false);
             }
             turn.sweep_after = page.last().map(|id| id.0);
@@ -252,25 +244,24 @@ impl Checker {
         Ok(ours.await?)
     }
 
-    async fn look_at_all(
-        &self,
-        turn: &Turn,
-        ids: &[PayoutId],
-        memory: &mut Memory,
-    ) -> Result<bool, EngineError> {
+    async fn look_at_all(&self, turn: &Turn, ids: &[PayoutId], seen: &mut Seen) -> Result<bool, EngineError> {
         for page in ids.chunks(usize::try_from(PAGE).unwrap_or(usize::MAX)) {
-            let seen = retry::bounded::<_, StoreError>(async {
+            let looked = retry::bounded::<_, StoreError>(async {
                 let mut tx = self.pool.begin().await?;
                 pool::one_view(&mut tx).await?;
-                let seen = checks::of_payouts(&mut tx, page, self.settings.patience).await?;
+                let looked = checks::of_payouts(&mut tx, page, self.settings.patience).await?;
                 tx.rollback().await?;
-                Ok(seen)
+                Ok(looked)
             })
             .await?;
-            if !self.engine.keep_findings(turn, &seen.findings, Looked::Payouts(page)).await? {
+            if !self.engine.keep_findings(turn, &looked.findings, Looked::Payouts(page)).await? {
                 return Ok(false);
             }
-            memory.looked(seen.versions);
+            seen.add(looked.versions);
+            // Each page takes a while when the database does.
+            if !self.keep(turn).await? {
+                return Ok(false);
+            }
         }
         Ok(true)
     }
@@ -315,23 +306,17 @@ struct Heard {
     last: Option<i64>,
     /// The last one behind which no other can appear any more.
     settled: i64,
-    /// Those that will be read once more.
-    unsettled: Vec<i64>,
 }
 
-/// Reads the next webhooks; those that were heard before are passed over.
-async fn hear(tx: &mut PgConnection, after: i64, memory: Option<&Memory>) -> Result<Heard, StoreError> {
+async fn hear(tx: &mut PgConnection, after: i64) -> Result<Heard, StoreError> {
     let kept = told::webhooks(tx, after, WEBHOOKS).await?;
     let settled = kept.iter().filter(|webhook| webhook.settled).map(|webhook| webhook.id).max();
-    let unsettled = kept.iter().filter(|webhook| !webhook.settled).map(|webhook| webhook.id).collect();
-    let fresh = |webhook: &&Kept| memory.is_none_or(|memory| !memory.has_heard(webhook.id));
-    let new: Vec<NewTold> = kept.iter().filter(fresh).filter_map(read).collect();
+    let new: Vec<NewTold> = kept.iter().filter_map(read).collect();
     told::add(tx, &new).await?;
     let sessions: Vec<(ProjectId, SessionId)> =
         new.into_iter().map(|told| (told.project, told.session)).collect();
     let concerned = told::concerned(tx, &sessions).await?;
-    let (last, settled) = (kept.last().map(|webhook| webhook.id), settled.unwrap_or(after));
-    Ok(Heard { concerned, last, settled, unsettled })
+    Ok(Heard { concerned, last: kept.last().map(|webhook| webhook.id), settled: settled.unwrap_or(after) })
 }
 
 /// A body that cannot be read tells nothing; that it came is counted where it is worked on.

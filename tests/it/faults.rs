@@ -198,6 +198,20 @@ async fn a_pike_that_cannot_be_reached_costs_only_time() {
     assert_paid(&world.ledger().await, &payout);
 }
 
+/// What waits for its session is looked at rarely, because its call waits in the database; this one does not.
+#[tokio::test]
+async fn a_create_that_was_refused_is_tried_again_soon() {
+    let world = World::with(|setup| setup.set("polling.longest", "1h")).await;
+    let api = world.caller();
+    world
+        .fault(json!({ "fault": "error_before", "method": "session/create", "times": 2,
+        "status": 400, "code": "invalid_request" }))
+        .await;
+    let payout = api.run(&order("tok_success"), "succeeded").await;
+    assert_eq!(world.pike.seen_on("session/create").len(), 3);
+    assert_paid(&world.ledger().await, &payout);
+}
+
 /// Good by its status, and no answer: it says nothing about the payout, and somebody has to know.
 #[tokio::test]
 async fn an_answer_in_a_strange_shape_is_unknown_and_raised() {

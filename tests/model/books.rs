@@ -106,7 +106,7 @@ impl<'a> Books<'a> {
             bug,
             confirms_on: true,
             effects: vec![],
-            next_check: Some(EPOCH + policy.polling.steady),
+            next_check: Some(EPOCH + policy.polling.of_queued()),
             permits: vec![],
             standing: None,
             bound: vec![],
@@ -231,6 +231,7 @@ impl<'a> Books<'a> {
         let decision = mutant::decide(self.bug, &self.payout, event, &seen);
         self.broken = self.broken.or(mutant::judge(&self.payout, event, &world, &decision));
         self.told_old |= again::tells_old(&self.payout, event);
+        let queued = decision.wants(EffectKind::CreateSession);
         let why = match decision {
             Decision::Move(step) => self.step(step, now),
             Decision::Flag(anomaly, step) => {
@@ -259,7 +260,11 @@ impl<'a> Books<'a> {
             self.payout.since = now;
         }
         let payout = &self.payout;
-        self.next_check = self.policy.polling.next(&payout.state, payout.since, now);
+        let polling = &self.policy.polling;
+        self.next_check = match queued {
+            true => Some(now + polling.of_queued()),
+            false => polling.next(&payout.state, payout.since, now),
+        };
         if self.has(Bug::NextCheckLost) && why == Some(Reason::NothingNew) {
             self.next_check = None;
         }

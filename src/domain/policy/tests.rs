@@ -35,13 +35,6 @@ fn pauses_grow_with_the_wait_and_have_two_ceilings() {
     }
 }
 
-#[test]
-fn what_waits_for_its_session_is_looked_at_rarely_from_the_start() {
-    for waited in [0, 40, 3_600] {
-        assert_eq!(pause(&State::Accepted, Duration::seconds(waited)), Duration::minutes(15));
-    }
-}
-
 /// At the moment itself the wait is over: the next look is an ordinary one.
 #[test]
 fn what_waits_for_another_attempt_is_looked_at_when_it_may_begin() {

@@ -9,7 +9,7 @@ use crate::{
     },
     store::{
         StoreError,
-        checks::Seen,
+        checks::Found,
         encoding::Code,
         payouts::{self, Stored},
     },
@@ -24,10 +24,10 @@ type PermitRow = (Uuid, String, Vec<u8>, String);
 pub(super) async fn altered(
     db: &mut PgConnection,
     ids: &[PayoutId],
-    seen: &mut Seen,
+    found: &mut Found,
 ) -> Result<(), StoreError> {
     let (stored, findings) = readable(db, ids).await?;
-    seen.findings.extend(findings);
+    found.findings.extend(findings);
     let uuids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
     let rows: Vec<PermitRow> = sqlx::query_as(
         "SELECT m.payout_id, m.kind, m.bound_to, m.rule_set FROM unnest($1::uuid[]) AS asked(id)
@@ -39,9 +39,9 @@ pub(super) async fn altered(
     let permits: BTreeMap<Uuid, PermitRow> = rows.into_iter().map(|row| (row.0, row)).collect();
     for stored in stored {
         let payout = &stored.payout;
-        seen.versions.push((payout.id, payout.version));
+        found.versions.push((payout.id, payout.version));
         if let Some(words) = difference(&stored, permits.get(&payout.id.0)) {
-            seen.findings.push(Finding {
+            found.findings.push(Finding {
                 check: Check::PermitAltered,
                 project: payout.project.clone(),
                 payout: Some(payout.id),

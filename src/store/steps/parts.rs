@@ -87,9 +87,9 @@ pub(super) const KEPT: Part = Part {
         INSERT INTO inbox (project_id, body_hash, body, fence, done_at, outcome)
         SELECT n.project_id, n.known_by, n.body, 1, now(), 'applied'
         FROM unnest($1::uuid[], $2::text[], $3::bytea[], $4::bytea[], $5::bytea[])
-            AS n(payout_id, project_id, known_by, body, body_hash)
+            AS n(payout_id, project_id, known_by, body, hash_alone)
         WHERE NOT EXISTS (
-            SELECT FROM inbox i WHERE i.project_id = n.project_id AND i.body_hash = n.body_hash)",
+            SELECT FROM inbox i WHERE i.project_id = n.project_id AND i.body_hash = n.hash_alone)",
     and: " AND ",
     after: "
         ORDER BY n.project_id, n.known_by

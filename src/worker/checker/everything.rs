@@ -62,7 +62,7 @@ pub async fn everything(pool: &PgPool, patience: Duration) -> Result<Vec<Finding
     let mut after = 0;
     loop {
         let mut tx = pool.begin().await?;
-        let heard = hear(&mut tx, after, None).await?;
+        let heard = hear(&mut tx, after).await?;
         tx.commit().await?;
         let Some(last) = heard.last else { break };
         after = last;
@@ -88,7 +88,7 @@ pub async fn everything_within(
     patience: Duration,
 ) -> Result<Vec<Finding>, StoreError> {
     let mut after = 0;
-    while let Some(last) = hear(tx, after, None).await?.last {
+    while let Some(last) = hear(tx, after).await?.last {
         after = last;
     }
     let (mut found, mut place) = (vec![], Some(Place::Queues));
