@@ -46,7 +46,7 @@ impl Row {
 }
 
 /// What was found about some payouts.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Found {
     pub findings: Vec<Finding>,
     /// At which version each was looked at, those we do not have or cannot read left out.
