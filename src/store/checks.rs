@@ -15,7 +15,7 @@ use crate::domain::{
     report::Day,
 };
 use sqlx::{AssertSqlSafe, PgConnection};
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -33,6 +33,7 @@ struct Row {
 #[derive(sqlx::FromRow)]
 struct OfPayouts {
     place: i32,
+    version: Option<i64>,
     #[sqlx(flatten)]
     row: Row,
 }
@@ -49,8 +50,18 @@ impl Row {
 #[derive(Debug)]
 pub struct Found {
     pub findings: Vec<Finding>,
-    /// At which version each was looked at, those we do not have or cannot read left out.
-    pub versions: Vec<(PayoutId, i64)>,
+    /// Those that we have and can read.
+    pub looked_at: Vec<LookedAt>,
+}
+
+/// A payout as it was looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LookedAt {
+    pub payout: PayoutId,
+    pub version: i64,
+    /// Nothing was found, and nothing will be for as long as it stays at this version and Pike tells nothing
+    /// of it.
+    pub at_rest: bool,
 }
 
 /// Everything that is not as promised about these payouts, those we do not have included. What a normal
@@ -70,15 +81,23 @@ pub async fn of_payouts(
         .bind(patience.as_secs_f64())
         .fetch_all(&mut *db)
         .await?;
-    let finding = |OfPayouts { place, row }: OfPayouts| {
+    let (at_rest, findings): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| row.version.is_some());
+    let finding = |OfPayouts { place, row, .. }: OfPayouts| {
         let check = usize::try_from(place).ok().and_then(|place| of_payouts::CHECKS.get(place));
         let unknown =
             || StoreError::ImpossibleRow { table: "findings", column: "check_name", id: place.to_string() };
         Ok::<_, StoreError>(row.into_finding(check.ok_or_else(unknown)?.0))
     };
-    let findings = rows.into_iter().map(finding).collect::<Result<_, _>>()?;
-    let mut found = Found { findings, versions: vec![] };
+    let findings = findings.into_iter().map(finding).collect::<Result<_, _>>()?;
+    let mut found = Found { findings, looked_at: vec![] };
     permits::altered(db, ids, &mut found).await?;
+    let mut at_rest: HashSet<_> = at_rest.into_iter().filter_map(|row| row.row.payout_id).collect();
+    for payout in found.findings.iter().filter_map(|finding| finding.payout) {
+        at_rest.remove(&payout.0);
+    }
+    for looked_at in &mut found.looked_at {
+        looked_at.at_rest = at_rest.contains(&looked_at.payout.0);
+    }
     Ok(found)
 }
 

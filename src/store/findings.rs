@@ -19,6 +19,17 @@ pub struct Turn {
     pub changed_since: OffsetDateTime,
     pub sweep_after: Option<Uuid>,
     pub started_at: OffsetDateTime,
+    /// The server and the table that were looked at: after a failover or a restore it is another one, and
+    /// what was seen on this one says nothing about it.
+    pub server: String,
+}
+
+/// Which server this is, by the moment when it was started, and which table it has: both change when another
+/// one takes its place.
+macro_rules! server {
+    () => {
+        " concat(extract(epoch FROM pg_postmaster_start_time()), ' ', 'history'::regclass::oid) "
+    };
 }
 
 /// Takes the turn if it is due and nobody has it.
@@ -30,26 +41,28 @@ pub async fn take_turn(
     every: Duration,
     lease: Duration,
 ) -> Result<Option<Turn>, StoreError> {
-    Ok(sqlx::query_as(
+    Ok(sqlx::query_as(concat!(
         "UPDATE checker SET fence = fence + 1, lease_until = now() + make_interval(secs => $2),
             due_at = now() + make_interval(secs => $1)
          WHERE due_at <= now() AND (lease_until IS NULL OR lease_until < now())
-         RETURNING fence, inbox_after, changed_since, sweep_after, now() AS started_at",
-    )
+         RETURNING fence, inbox_after, changed_since, sweep_after, now() AS started_at,",
+        server!(),
+        "AS server"
+    ))
     .bind(every.as_secs_f64())
     .bind(lease.as_secs_f64())
     .fetch_optional(tx)
     .await?)
 }
 
-/// Whether the turn is still ours; if so it stays so until the transaction ends. Whoever woke up too late
-/// must not write.
+/// Whether the turn is still ours, and on this server; if so it stays so until the transaction ends. Whoever
+/// woke up too late must not write.
 ///
 /// # Errors
 /// Database errors only.
 pub async fn hold_turn(tx: &mut PgConnection, turn: &Turn) -> Result<bool, StoreError> {
-    let fence: i64 = sqlx::query_scalar("SELECT fence FROM checker FOR UPDATE").fetch_one(tx).await?;
-    Ok(fence == turn.fence)
+    let ours = concat!("SELECT fence = $1 AND", server!(), "= $2 FROM checker FOR UPDATE");
+    Ok(sqlx::query_scalar(ours).bind(turn.fence).bind(&turn.server).fetch_one(tx).await?)
 }
 
 /// Notes how far the turn has come and keeps it for another `lease`. Says whether it is still ours.
@@ -57,17 +70,20 @@ pub async fn hold_turn(tx: &mut PgConnection, turn: &Turn) -> Result<bool, Store
 /// # Errors
 /// Database errors only.
 pub async fn keep_turn(tx: &mut PgConnection, turn: &Turn, lease: Duration) -> Result<bool, StoreError> {
-    let kept = sqlx::query(
+    let kept = sqlx::query(concat!(
         "UPDATE checker SET inbox_after = $2, changed_since = $3, sweep_after = $4,
             swept_at = CASE WHEN $4::uuid IS NULL AND sweep_after IS NOT NULL THEN now() ELSE swept_at END,
             lease_until = now() + make_interval(secs => $5)
-         WHERE fence = $1",
-    )
+         WHERE fence = $1 AND",
+        server!(),
+        "= $6"
+    ))
     .bind(turn.fence)
     .bind(turn.inbox_after)
     .bind(turn.changed_since)
     .bind(turn.sweep_after)
     .bind(lease.as_secs_f64())
+    .bind(&turn.server)
     .execute(tx)
     .await?;
     Ok(kept.rows_affected() == 1)

@@ -18,8 +18,21 @@ pub struct Kept {
     pub project_id: String,
     pub body: Vec<u8>,
     pub received_at: OffsetDateTime,
-    /// Whether every webhook with a smaller number is there by now: a number is given before its commit.
+    /// Whether every webhook with a smaller number is there by now: a number is given before its commit, and
+    /// no transaction stays open for so long.
     pub settled: bool,
+}
+
+macro_rules! settled {
+    () => {
+        " received_at < now() - interval '1 minute' "
+    };
+}
+
+macro_rules! kept {
+    () => {
+        concat!("SELECT id, project_id, body, received_at,", settled!(), "AS settled FROM inbox ")
+    };
 }
 
 /// The webhooks after number `after`, in order.
@@ -27,14 +40,28 @@ pub struct Kept {
 /// # Errors
 /// Database errors only.
 pub async fn webhooks(db: &mut PgConnection, after: i64, limit: i64) -> Result<Vec<Kept>, StoreError> {
-    Ok(sqlx::query_as(
-        "SELECT id, project_id, body, received_at, received_at < now() - interval '1 minute' AS settled
-         FROM inbox WHERE id > $1 ORDER BY id LIMIT $2",
-    )
-    .bind(after)
-    .bind(limit)
-    .fetch_all(db)
-    .await?)
+    Ok(sqlx::query_as(concat!(kept!(), "WHERE id > $1 ORDER BY id LIMIT $2"))
+        .bind(after)
+        .bind(limit)
+        .fetch_all(db)
+        .await?)
+}
+
+/// Those webhooks among these that are there by now, in order.
+///
+/// # Errors
+/// Database errors only.
+pub async fn webhooks_of(db: &mut PgConnection, ids: &[i64]) -> Result<Vec<Kept>, StoreError> {
+    Ok(sqlx::query_as(concat!(kept!(), "WHERE id = ANY ($1) ORDER BY id")).bind(ids).fetch_all(db).await?)
+}
+
+/// The last webhook after number `after` and up to `upto` that is settled, as [`Kept`] says.
+///
+/// # Errors
+/// Database errors only.
+pub async fn settled(db: &mut PgConnection, after: i64, upto: i64) -> Result<Option<i64>, StoreError> {
+    let last = concat!("SELECT max(id) FROM inbox WHERE id > $1 AND id <= $2 AND", settled!());
+    Ok(sqlx::query_scalar(last).bind(after).bind(upto).fetch_one(db).await?)
 }
 
 /// What a webhook told about its session.

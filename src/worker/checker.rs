@@ -4,37 +4,35 @@
 //! the engine, which keeps it and stops the line. Pike is not asked.
 
 mod everything;
-mod seen;
+mod hearing;
+mod memory;
 
 pub use everything::{everything, everything_within};
 
 use crate::{
-    domain::{
-        checking::{Check, Told},
-        id::{PayoutId, ProjectId, SessionId},
-    },
+    domain::{checking::Check, id::PayoutId},
     engine::{Engine, EngineError},
-    pike::{Webhook, read_webhook},
     store::{
         StoreError, checks,
         encoding::Code,
         findings::{self, Looked, Turn},
         pool, retry,
-        told::{self, Kept, NewTold},
     },
     telemetry::figure,
 };
-use seen::Seen;
-use sqlx::{PgConnection, PgPool};
-use std::time::Duration;
+use hearing::hear;
+use memory::{Memory, Unheard};
+use sqlx::PgPool;
+use std::{
+    mem,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 /// Payouts in one step. Bounds how long one view of the database is held open.
 const PAGE: i64 = 500;
 /// Changes in one step: a payout has some seven, mostly within moments.
 const CHANGES: i64 = 10_000;
-/// Webhooks in one step: a payout has two or more, mostly within moments, and is looked at once for those of
-/// one step. Bounds what is read into memory.
-const WEBHOOKS: i64 = 1_000;
 /// Steps in one turn over what is new: what is left, after a long pause, is for the next turns.
 const MOST_STEPS: usize = 300;
 /// Payouts with findings that are looked at again in each turn.
@@ -58,12 +56,13 @@ pub struct Checker {
     pool: PgPool,
     engine: Engine,
     settings: CheckerSettings,
+    memory: Arc<Mutex<Memory>>,
 }
 
 impl Checker {
     #[must_use]
     pub fn new(pool: PgPool, engine: Engine, settings: CheckerSettings) -> Self {
-        Self { pool, engine, settings }
+        Self { pool, engine, settings, memory: Arc::default() }
     }
 
     /// Looks if it is our turn, and exports the figures, whoever looked. Always nothing more to do at once.
@@ -92,12 +91,14 @@ impl Checker {
         })
         .await?;
         let Some(mut turn) = turn else { return Ok(false) };
-        let mut seen = Seen::default();
+        // Put back when all has gone well; otherwise all is looked at again.
+        let mut memory = mem::take(&mut *self.memory.lock().unwrap_or_else(PoisonError::into_inner));
+        memory.begin(&turn.server);
         let mut failed = None;
         // Known findings first, and one check of the queues by itself: what fails keeps nothing else from
         // being looked at.
         for part in parts() {
-            match self.look(part, &mut turn, &mut seen).await {
+            match self.look(part, &mut turn, &mut memory).await {
                 Ok(true) => {}
                 Ok(false) => return Ok(false),
                 // Nor will anything else be answered.
@@ -119,59 +120,62 @@ impl Checker {
             Ok(tx.commit().await?)
         })
         .await?;
+        *self.memory.lock().unwrap_or_else(PoisonError::into_inner) = memory;
         Ok(true)
     }
 
     /// Looks at a part of what there is. Says whether the turn is still ours.
-    async fn look(&self, part: Part, turn: &mut Turn, seen: &mut Seen) -> Result<bool, EngineError> {
+    async fn look(&self, part: Part, turn: &mut Turn, memory: &mut Memory) -> Result<bool, EngineError> {
         match part {
-            Part::Suspects => self.suspects(turn, seen).await,
-            Part::Webhooks => self.hear(turn, seen).await,
-            Part::Changed => self.changed(turn, seen).await,
-            Part::Sweep => self.sweep(turn, seen).await,
+            Part::Suspects => self.suspects(turn, memory).await,
+            Part::Webhooks => self.hear(turn, memory).await,
+            Part::Changed => self.changed(turn, memory).await,
+            Part::Sweep => self.sweep(turn, memory).await,
             Part::Queue(check) => self.queue(turn, check).await,
         }
     }
 
-    async fn suspects(&self, turn: &Turn, seen: &mut Seen) -> Result<bool, EngineError> {
+    async fn suspects(&self, turn: &Turn, memory: &mut Memory) -> Result<bool, EngineError> {
         let suspects = retry::bounded::<_, StoreError>(async {
             let mut db = self.pool.acquire().await?;
             findings::suspects(&mut db, SUSPECTS).await
         })
         .await?;
-        self.look_at_all(turn, &suspects, seen).await
+        self.look_at_all(turn, &suspects, memory).await
     }
 
     /// Reads the webhooks that came since, and looks at the payouts that they concern before it goes on:
     /// whoever takes over reads them again.
-    async fn hear(&self, turn: &mut Turn, seen: &mut Seen) -> Result<bool, EngineError> {
-        let mut after = turn.inbox_after;
+    async fn hear(&self, turn: &mut Turn, memory: &mut Memory) -> Result<bool, EngineError> {
         for _ in 0..MOST_STEPS {
+            let unheard = memory.unheard(turn.inbox_after);
             let heard = retry::bounded::<_, StoreError>(async {
                 let mut tx = self.pool.begin().await?;
                 if !findings::hold_turn(&mut tx, turn).await? {
                     return Ok(None);
                 }
-                let heard = hear(&mut tx, after).await?;
+                let heard = hear(&mut tx, &unheard).await?;
                 tx.commit().await?;
                 Ok(Some(heard))
             })
             .await?;
             let Some(heard) = heard else { return Ok(false) };
-            let Some(last) = heard.last else { break };
-            if !self.look_at_all(turn, &heard.concerned, seen).await? {
+            if !self.look_at_all(turn, &heard.concerned, memory).await? {
                 return Ok(false);
             }
-            after = last;
-            turn.inbox_after = turn.inbox_after.max(heard.settled);
+            let settled = heard.settled.unwrap_or(turn.inbox_after).max(turn.inbox_after);
+            turn.inbox_after = memory.heard(&unheard, &heard.webhooks, settled).max(turn.inbox_after);
             if !self.keep(turn).await? {
                 return Ok(false);
+            }
+            if heard.webhooks.is_empty() && matches!(unheard, Unheard::After(_)) {
+                break;
             }
         }
         Ok(true)
     }
 
-    async fn changed(&self, turn: &mut Turn, seen: &mut Seen) -> Result<bool, EngineError> {
+    async fn changed(&self, turn: &mut Turn, memory: &mut Memory) -> Result<bool, EngineError> {
         let mut since = turn.changed_since;
         for _ in 0..MOST_STEPS {
             let (page, full) = retry::bounded::<_, StoreError>(async {
@@ -179,8 +183,8 @@ impl Checker {
                 checks::changed(&mut db, since, CHANGES).await
             })
             .await?;
-            let unseen = seen.not_yet(&page);
-            if !self.look_at_all(turn, &unseen, seen).await? {
+            let unseen = memory.not_yet(&page);
+            if !self.look_at_all(turn, &unseen, memory).await? {
                 return Ok(false);
             }
             let last = page.last().map_or(since, |change| change.at);
@@ -198,7 +202,7 @@ impl Checker {
         Ok(true)
     }
 
-    async fn sweep(&self, turn: &mut Turn, seen: &mut Seen) -> Result<bool, EngineError> {
+    async fn sweep(&self, turn: &mut Turn, memory: &mut Memory) -> Result<bool, EngineError> {
         let mut left = self.settings.sweep;
         while left > 0 {
             let page = retry::bounded::<_, StoreError>(async {
@@ -206,7 +210,7 @@ impl Checker {
                 checks::next(&mut db, turn.sweep_after.map(PayoutId), left.min(PAGE)).await
             })
             .await?;
-            if !self.look_at_all(turn, &page, seen).await? {
+            if !self.look_at_all(turn, &page, memory).await? {
                 return Ok(false);
             }
             turn.sweep_after = page.last().map(|id| id.0);
@@ -244,7 +248,12 @@ impl Checker {
         Ok(ours.await?)
     }
 
-    async fn look_at_all(&self, turn: &Turn, ids: &[PayoutId], seen: &mut Seen) -> Result<bool, EngineError> {
+    async fn look_at_all(
+        &self,
+        turn: &Turn,
+        ids: &[PayoutId],
+        memory: &mut Memory,
+    ) -> Result<bool, EngineError> {
         for page in ids.chunks(usize::try_from(PAGE).unwrap_or(usize::MAX)) {
             let looked = retry::bounded::<_, StoreError>(async {
                 let mut tx = self.pool.begin().await?;
@@ -257,7 +266,7 @@ impl Checker {
             if !self.engine.keep_findings(turn, &looked.findings, Looked::Payouts(page)).await? {
                 return Ok(false);
             }
-            seen.add(looked.versions);
+            memory.add(&looked.looked_at);
             // Each page takes a while when the database does.
             if !self.keep(turn).await? {
                 return Ok(false);
@@ -297,39 +306,4 @@ enum Part {
 fn parts() -> impl Iterator<Item = Part> {
     let payouts = [Part::Suspects, Part::Webhooks, Part::Changed, Part::Sweep];
     payouts.into_iter().chain(checks::queues().map(Part::Queue))
-}
-
-/// What a step over the webhooks has heard.
-struct Heard {
-    concerned: Vec<PayoutId>,
-    /// The last webhook read; `None` if there was none.
-    last: Option<i64>,
-    /// The last one behind which no other can appear any more.
-    settled: i64,
-}
-
-async fn hear(tx: &mut PgConnection, after: i64) -> Result<Heard, StoreError> {
-    let kept = told::webhooks(tx, after, WEBHOOKS).await?;
-    let settled = kept.iter().filter(|webhook| webhook.settled).map(|webhook| webhook.id).max();
-    let new: Vec<NewTold> = kept.iter().filter_map(read).collect();
-    told::add(tx, &new).await?;
-    let sessions: Vec<(ProjectId, SessionId)> =
-        new.into_iter().map(|told| (told.project, told.session)).collect();
-    let concerned = told::concerned(tx, &sessions).await?;
-    Ok(Heard { concerned, last: kept.last().map(|webhook| webhook.id), settled: settled.unwrap_or(after) })
-}
-
-/// A body that cannot be read tells nothing; that it came is counted where it is worked on.
-fn read(webhook: &Kept) -> Option<NewTold> {
-    match read_webhook(&webhook.body) {
-        Webhook::Session(report) => Some(NewTold {
-            project: ProjectId(webhook.project_id.clone()),
-            told: Told::of(&report),
-            at: report.updated_at.unwrap_or(webhook.received_at),
-            session: report.session,
-            inbox_id: webhook.id,
-            received_at: webhook.received_at,
-        }),
-        Webhook::OtherType(_) | Webhook::Unreadable => None,
-    }
 }

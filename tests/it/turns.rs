@@ -16,7 +16,7 @@ use payoutd::{
     store::{
         StoreError,
         encoding::Code,
-        findings::{Looked, end_turn, hold_turn, keep_turn, take_turn},
+        findings::{Looked, Turn, end_turn, hold_turn, keep_turn, take_turn},
         pool,
         told::{NewTold, add},
     },
@@ -81,6 +81,9 @@ async fn one_looks_at_a_time() {
     let mut first = take_turn(&mut tx, now, lease).await.unwrap().unwrap();
     assert!(take_turn(&mut tx, now, lease).await.unwrap().is_none(), "it is taken");
     first.inbox_after = 17;
+    let elsewhere = Turn { server: "another one".to_owned(), ..first.clone() };
+    assert!(!keep_turn(&mut tx, &elsewhere, lease).await.unwrap(), "a turn ends with its server");
+    assert!(!hold_turn(&mut tx, &elsewhere).await.unwrap());
     assert!(keep_turn(&mut tx, &first, Duration::ZERO).await.unwrap());
     let second = until("the lease to end", || async {
         let mut tx = pool.acquire().await.unwrap();

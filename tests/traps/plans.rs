@@ -197,7 +197,7 @@ async fn the_checker_looks_up_what_it_looks_at() {
         }
         let mut db = stage.database.pool.acquire().await.unwrap();
         let found = checks::of_payouts(&mut db, &ids, LEASE).await.unwrap();
-        assert_eq!(found.versions.len(), ids.len());
+        assert_eq!(found.looked_at.len(), ids.len());
     }
     let read = stage.read().await - before;
     assert!(

@@ -103,6 +103,15 @@ macro_rules! in_its_session {
     };
 }
 
+/// What Pike told last is how the payout ended, and was worked on.
+macro_rules! same_end {
+    () => {
+        " (t.newest = CASE p.state WHEN 'succeeded' THEN 'paid' WHEN 'returned' THEN 'returned' ELSE 'unpaid' END
+           AND EXISTS (
+                SELECT FROM inbox i WHERE i.id = t.inbox_id AND i.done_at IS NOT NULL OFFSET 0)) "
+    };
+}
+
 pub(super) const CHECKS: &[(Check, &str)] = &[
     (Check::PaidTwice, PAID_TWICE),
     (Check::SeveralSessions, SEVERAL_SESSIONS),
@@ -124,13 +133,29 @@ pub(super) const CHECKS: &[(Check, &str)] = &[
     (Check::NoDueTime, NO_DUE_TIME),
 ];
 
-/// The checks in one statement. Of each row the first column is the check's place among them.
+/// The checks in one statement. Of each row the first column is the check's place among them, and the second
+/// is empty; or it is at rest, and the second is its version.
 pub(super) static ALL: LazyLock<String> = LazyLock::new(|| {
-    let questions = CHECKS.iter().enumerate();
-    let questions: Vec<String> =
-        questions.map(|(place, (_, sql))| format!("SELECT {place} AS place, q.* FROM ({sql}) q")).collect();
+    let mut questions = vec![AT_REST.to_owned()];
+    questions.extend(CHECKS.iter().enumerate().map(|(place, (_, sql))| {
+        format!("SELECT {place} AS place, NULL::bigint AS version, q.* FROM ({sql}) q")
+    }));
     format!("{ABOUT}{}", questions.join(" UNION ALL "))
 });
+
+/// Those about which no time that passes can bring a finding: they have ended, and all that Pike told of them
+/// has been worked on and is the same end.
+const AT_REST: &str = concat!(
+    "SELECT -1 AS place, p.version, p.id AS payout_id, p.project_id, NULL AS subject, '' AS words
+     FROM here p WHERE p.state IN ('succeeded', 'returned', 'failed', 'cancelled') AND p.id NOT IN (
+        SELECT p.id FROM here p JOIN named t ON t.payout_id = p.id WHERE ",
+    same_end!(),
+    " IS NOT TRUE UNION ALL SELECT p.id",
+    in_its_session!(),
+    "WHERE ",
+    same_end!(),
+    " IS NOT TRUE)"
+);
 
 const PAID_TWICE: &str = concat!(
     "SELECT t.payout_id, t.project_id, NULL AS subject,

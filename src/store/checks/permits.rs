@@ -9,7 +9,7 @@ use crate::{
     },
     store::{
         StoreError,
-        checks::Found,
+        checks::{Found, LookedAt},
         encoding::Code,
         payouts::{self, Stored},
     },
@@ -39,7 +39,7 @@ pub(super) async fn altered(
     let permits: BTreeMap<Uuid, PermitRow> = rows.into_iter().map(|row| (row.0, row)).collect();
     for stored in stored {
         let payout = &stored.payout;
-        found.versions.push((payout.id, payout.version));
+        found.looked_at.push(LookedAt { payout: payout.id, version: payout.version, at_rest: false });
         if let Some(words) = difference(&stored, permits.get(&payout.id.0)) {
             found.findings.push(Finding {
                 check: Check::PermitAltered,

@@ -1,7 +1,7 @@
 //! Looking at everything there is at once, for the command `payoutd check` and for tests: the same webhooks
 //! and the same checks as in the turns of the worker, from the first to the last. Throws no switch.
 
-use super::{PAGE, hear};
+use super::{PAGE, hearing::hear, memory::Unheard};
 use crate::{
     domain::{checking::Finding, id::PayoutId},
     store::{StoreError, checks, encoding::Code, findings, pool, told},
@@ -62,10 +62,10 @@ pub async fn everything(pool: &PgPool, patience: Duration) -> Result<Vec<Finding
     let mut after = 0;
     loop {
         let mut tx = pool.begin().await?;
-        let heard = hear(&mut tx, after).await?;
+        let heard = hear(&mut tx, &Unheard::After(after)).await?;
         tx.commit().await?;
-        let Some(last) = heard.last else { break };
-        after = last;
+        let Some(last) = heard.webhooks.last() else { break };
+        after = *last;
     }
     let (mut found, mut place) = (vec![], Some(Place::Queues));
     while let Some(at) = place {
@@ -88,8 +88,8 @@ pub async fn everything_within(
     patience: Duration,
 ) -> Result<Vec<Finding>, StoreError> {
     let mut after = 0;
-    while let Some(last) = hear(tx, after).await?.last {
-        after = last;
+    while let Some(last) = hear(tx, &Unheard::After(after)).await?.webhooks.last() {
+        after = *last;
     }
     let (mut found, mut place) = (vec![], Some(Place::Queues));
     while let Some(at) = place {

@@ -1,0 +1,252 @@
+//! What the checker has looked at and heard, so that a payout is looked at once, and not once for each webhook
+//! and again in the next turn. It only saves work: whoever has none looks at everything that may be new.
+
+use crate::{
+    domain::id::PayoutId,
+    store::checks::{Change, LookedAt},
+};
+use std::collections::{BTreeSet, HashMap};
+
+/// Payouts remembered; those beyond are looked at again.
+const MOST_PAYOUTS: usize = 150_000;
+/// Numbers remembered that no webhook had when its neighbours were heard; with more, all is heard again.
+const MOST_MISSING: usize = 10_000;
+
+/// Kept from turn to turn as long as each goes well and finds the same server.
+#[derive(Debug, Default)]
+pub(super) struct Memory {
+    server: String,
+    turn: u64,
+    payouts: HashMap<PayoutId, Remembered>,
+    hearing: Hearing,
+}
+
+#[derive(Debug)]
+struct Remembered {
+    version: i64,
+    at_rest: bool,
+    /// The last turn in which it was looked at or had changed.
+    turn: u64,
+}
+
+#[derive(Debug, Default)]
+struct Hearing {
+    /// Everything up to this number has been heard, but for what was missing.
+    upto: i64,
+    missing: BTreeSet<i64>,
+    /// Whether it was asked, in this turn, if those are there by now.
+    late_asked: bool,
+    /// More were missing than are remembered.
+    lost_count: bool,
+}
+
+/// Which webhooks to hear.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Unheard {
+    /// Those of these numbers that are there by now, where all others between `settled` and `upto` are heard.
+    Late { missing: Vec<i64>, settled: i64, upto: i64 },
+    /// Those after this one.
+    After(i64),
+}
+
+impl Memory {
+    /// A turn begins. Of those before, only payouts at rest are remembered: at others, time that passes alone
+    /// can show something.
+    pub(super) fn begin(&mut self, server: &str) {
+        if self.server != server {
+            *self = Self { server: server.to_owned(), ..Self::default() };
+        }
+        let last = self.turn;
+        self.payouts.retain(|_, payout| payout.at_rest && payout.turn == last);
+        self.turn += 1;
+        if self.hearing.lost_count {
+            self.hearing = Hearing::default();
+        }
+        self.hearing.late_asked = false;
+    }
+
+    pub(super) fn add(&mut self, looked_at: &[LookedAt]) {
+        for &LookedAt { payout, version, at_rest } in looked_at {
+            if self.payouts.len() < MOST_PAYOUTS || self.payouts.contains_key(&payout) {
+                self.payouts.insert(payout, Remembered { version, at_rest, turn: self.turn });
+            }
+        }
+    }
+
+    /// Those among these changes that were not looked at since.
+    pub(super) fn not_yet(&mut self, changes: &[Change]) -> Vec<PayoutId> {
+        let turn = self.turn;
+        let mut unseen = vec![];
+        for change in changes {
+            match self.payouts.get_mut(&change.payout) {
+                Some(remembered) if remembered.version >= change.version => remembered.turn = turn,
+                _ => unseen.push(change.payout),
+            }
+        }
+        unseen
+    }
+
+    /// What to hear next, where no webhook up to `settled` can be new.
+    pub(super) fn unheard(&mut self, settled: i64) -> Unheard {
+        let hearing = &mut self.hearing;
+        // Somebody else may have had the turn in between.
+        hearing.missing.retain(|id| *id > settled);
+        hearing.upto = hearing.upto.max(settled);
+        if hearing.upto > settled && !hearing.late_asked {
+            let missing = hearing.missing.iter().copied().collect();
+            return Unheard::Late { missing, settled, upto: hearing.upto };
+        }
+        Unheard::After(hearing.upto)
+    }
+
+    /// Notes that these were there, in order, of those that were to be heard; `settled` is the last one behind
+    /// which no other could appear any more when they were read. Says behind which no other can by now.
+    pub(super) fn heard(&mut self, unheard: &Unheard, webhooks: &[i64], settled: i64) -> i64 {
+        let hearing = &mut self.hearing;
+        match unheard {
+            Unheard::Late { .. } => {
+                hearing.late_asked = true;
+                hearing.missing.retain(|id| *id > settled);
+                for id in webhooks {
+                    hearing.missing.remove(id);
+                }
+                settled
+            }
+            Unheard::After(after) => {
+                hearing.late_asked = true;
+                // What was missing before was not asked for now.
+                let open = hearing.missing.first().copied();
+                let mut upto = *after;
+                for &id in webhooks {
+                    let gap = settled.max(upto) + 1..id;
+                    if hearing.missing.len().saturating_add(gap.clone().count()) > MOST_MISSING {
+                        hearing.lost_count = true;
+                    } else {
+                        hearing.missing.extend(gap);
+                    }
+                    upto = id;
+                }
+                hearing.upto = upto;
+                open.map_or(settled, |open| settled.min(open - 1))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use time::OffsetDateTime;
+    use uuid::Uuid;
+
+    fn payout(number: u128) -> PayoutId {
+        PayoutId(Uuid::from_u128(number))
+    }
+
+    fn change(number: u128, version: i64) -> Change {
+        Change { payout: payout(number), version, at: OffsetDateTime::UNIX_EPOCH }
+    }
+
+    fn looked_at(number: u128, version: i64, at_rest: bool) -> LookedAt {
+        LookedAt { payout: payout(number), version, at_rest }
+    }
+
+    fn memory() -> Memory {
+        let mut memory = Memory::default();
+        memory.begin("one");
+        memory
+    }
+
+    #[test]
+    fn a_version_is_looked_at_once_in_a_turn_and_a_later_one_again() {
+        let mut memory = memory();
+        let changes = [change(1, 2), change(2, 5)];
+        assert_eq!(memory.not_yet(&changes), [payout(1), payout(2)]);
+        memory.add(&[looked_at(1, 3, false), looked_at(2, 5, true)]);
+        assert_eq!(memory.not_yet(&changes), []);
+        assert_eq!(memory.not_yet(&[change(1, 3), change(2, 6)]), [payout(2)]);
+    }
+
+    #[test]
+    fn what_is_at_rest_is_not_looked_at_in_the_next_turns_as_long_as_it_comes_up_in_each() {
+        let mut memory = memory();
+        memory.add(&[looked_at(1, 3, false), looked_at(2, 5, true)]);
+        for _ in 0..3 {
+            memory.begin("one");
+            assert_eq!(memory.not_yet(&[change(1, 3), change(2, 5)]), [payout(1)]);
+        }
+        memory.begin("one");
+        memory.begin("one");
+        assert_eq!(memory.not_yet(&[change(2, 5)]), [payout(2)], "forgotten");
+    }
+
+    #[test]
+    fn another_server_has_been_neither_looked_at_nor_heard() {
+        let mut memory = memory();
+        memory.add(&[looked_at(2, 5, true)]);
+        memory.heard(&Unheard::After(0), &[1, 2], 0);
+        memory.begin("two");
+        assert_eq!(memory.not_yet(&[change(2, 5)]), [payout(2)]);
+        assert_eq!(memory.unheard(0), Unheard::After(0));
+    }
+
+    #[test]
+    fn what_is_remembered_has_a_bound() {
+        let mut memory = memory();
+        let most = u128::try_from(MOST_PAYOUTS).unwrap();
+        memory.add(&(0..=most).map(|number| looked_at(number, 1, true)).collect::<Vec<_>>());
+        assert_eq!(memory.not_yet(&[change(0, 1), change(most, 1)]), [payout(most)]);
+    }
+
+    #[test]
+    fn webhooks_are_heard_once_and_those_that_were_missing_when_they_come() {
+        let mut memory = memory();
+        assert_eq!(memory.unheard(10), Unheard::After(10));
+        // 11 and 12 are settled, and 15 and 17 may be on their way.
+        assert_eq!(memory.heard(&Unheard::After(10), &[12, 13, 14, 16, 18], 12), 12);
+        assert_eq!(memory.unheard(12), Unheard::After(18));
+        assert_eq!(memory.heard(&Unheard::After(18), &[], 12), 12);
+
+        memory.begin("one");
+        let late = Unheard::Late { missing: vec![15, 17], settled: 12, upto: 18 };
+        assert_eq!(memory.unheard(12), late);
+        assert_eq!(memory.heard(&late, &[17], 14), 14);
+        assert_eq!(memory.unheard(14), Unheard::After(18));
+
+        memory.begin("one");
+        let late = Unheard::Late { missing: vec![15], settled: 14, upto: 18 };
+        assert_eq!(memory.unheard(14), late);
+        assert_eq!(memory.heard(&late, &[], 18), 18, "15 never comes");
+        memory.begin("one");
+        assert_eq!(memory.unheard(18), Unheard::After(18));
+    }
+
+    /// Between two steps of one turn time passes: what is settled by then does not settle what was missing
+    /// before and was not asked for again.
+    #[test]
+    fn nothing_is_settled_past_what_was_missing_and_has_not_been_asked_for_since() {
+        let mut memory = memory();
+        assert_eq!(memory.heard(&Unheard::After(0), &[1, 2, 4], 2), 2);
+        assert_eq!(memory.heard(&Unheard::After(4), &[5, 6], 6), 2);
+        memory.begin("one");
+        assert_eq!(memory.unheard(2), Unheard::Late { missing: vec![3], settled: 2, upto: 6 });
+    }
+
+    #[test]
+    fn where_somebody_else_has_heard_more_we_go_on_from_there() {
+        let mut memory = memory();
+        memory.heard(&Unheard::After(0), &[1, 3], 1);
+        memory.begin("one");
+        assert_eq!(memory.unheard(9), Unheard::After(9));
+        assert_eq!(memory.heard(&Unheard::After(9), &[10], 10), 10);
+    }
+
+    #[test]
+    fn with_too_many_missing_all_is_heard_again() {
+        let mut memory = memory();
+        assert_eq!(memory.heard(&Unheard::After(0), &[1, i64::MAX - 1], 1), 1);
+        assert_eq!(memory.unheard(1), Unheard::After(i64::MAX - 1));
+        memory.begin("one");
+        assert_eq!(memory.unheard(1), Unheard::After(1));
+    }
+}
