@@ -16,6 +16,13 @@ const ABOUT: &str = "
     named AS MATERIALIZED (
         SELECT t.* FROM asked
         CROSS JOIN LATERAL (SELECT * FROM told_sessions WHERE payout_id = asked.id OFFSET 0) t),
+    met AS MATERIALIZED (
+        SELECT p.id, p.project_id, p.state, p.amount_minor, p.currency, p.attempt, p.anomaly, p.raised,
+            t.session_id, t.payout_id AS named, t.tag, t.payouts, t.amount_minor AS told_minor,
+            t.currency AS told_currency, t.paid_payouts, t.newest, t.inbox_id, t.received_at
+        FROM here p CROSS JOIN LATERAL (
+            SELECT * FROM told_sessions
+            WHERE project_id = p.project_id AND session_id = p.session_id OFFSET 0) t),
     tried AS MATERIALIZED (
         SELECT a.* FROM asked
         CROSS JOIN LATERAL (SELECT * FROM attempts WHERE payout_id = asked.id OFFSET 0) a),
@@ -95,18 +102,20 @@ macro_rules! alive {
     };
 }
 
+/// Told of the payout's own session. The two stand in one row: joined, they would be compared each with each.
 macro_rules! in_its_session {
     () => {
-        " FROM here p CROSS JOIN LATERAL (
-            SELECT * FROM told_sessions
-            WHERE project_id = p.project_id AND session_id = p.session_id OFFSET 0) t "
+        " FROM met p CROSS JOIN LATERAL (
+            SELECT p.session_id, p.named AS payout_id, p.tag, p.payouts, p.told_minor AS amount_minor,
+                p.told_currency AS currency, p.paid_payouts, p.newest, p.inbox_id, p.received_at) t "
     };
 }
 
 /// What Pike told last is how the payout ended, and was worked on.
 macro_rules! same_end {
     () => {
-        " (t.newest = CASE p.state WHEN 'succeeded' THEN 'paid' WHEN 'returned' THEN 'returned' ELSE 'unpaid' END
+        " (t.newest = CASE p.state
+                WHEN 'succeeded' THEN 'paid' WHEN 'returned' THEN 'returned' ELSE 'unpaid' END
            AND EXISTS (
                 SELECT FROM inbox i WHERE i.id = t.inbox_id AND i.done_at IS NOT NULL OFFSET 0)) "
     };
@@ -152,7 +161,7 @@ const AT_REST: &str = concat!(
     same_end!(),
     " IS NOT TRUE UNION ALL SELECT p.id",
     in_its_session!(),
-    "WHERE ",
+    "WHERE t.payout_id IS DISTINCT FROM p.id AND ",
     same_end!(),
     " IS NOT TRUE)"
 );
