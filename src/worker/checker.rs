@@ -1,6 +1,7 @@
 //! The checker: asks again and again whether what is stored, and what Pike told, keep the promises. One
 //! process at a time does it, in small steps: webhooks that came since, payouts that changed since, those
-//! with findings, and some more in turn, so that all come round. It changes no payout: what it finds goes to
+//! with findings, and some more in turn, so that all come round. It remembers from turn to turn whom it need
+//! not look at again. It changes no payout: what it finds goes to
 //! the engine, which keeps it and stops the line. Pike is not asked.
 
 mod everything;
@@ -128,6 +129,10 @@ impl Checker {
     async fn look(&self, part: Part, turn: &mut Turn, memory: &mut Memory) -> Result<bool, EngineError> {
         match part {
             Part::Suspects => self.suspects(turn, memory).await,
+            Part::Restless => {
+                let again = memory.again();
+                self.look_at_all(turn, &again, memory).await
+            }
             Part::Webhooks => self.hear(turn, memory).await,
             Part::Changed => self.changed(turn, memory).await,
             Part::Sweep => self.sweep(turn, memory).await,
@@ -163,6 +168,7 @@ impl Checker {
             if !self.look_at_all(turn, &heard.concerned, memory).await? {
                 return Ok(false);
             }
+            memory.concerned(&heard.concerned);
             let settled = heard.settled.unwrap_or(turn.inbox_after).max(turn.inbox_after);
             turn.inbox_after = memory.heard(&unheard, &heard.webhooks, settled).max(turn.inbox_after);
             if !self.keep(turn).await? {
@@ -297,6 +303,7 @@ impl Checker {
 #[derive(Clone, Copy, Debug)]
 enum Part {
     Suspects,
+    Restless,
     Webhooks,
     Changed,
     Sweep,
@@ -304,6 +311,6 @@ enum Part {
 }
 
 fn parts() -> impl Iterator<Item = Part> {
-    let payouts = [Part::Suspects, Part::Webhooks, Part::Changed, Part::Sweep];
+    let payouts = [Part::Suspects, Part::Restless, Part::Webhooks, Part::Changed, Part::Sweep];
     payouts.into_iter().chain(checks::queues().map(Part::Queue))
 }

@@ -1,14 +1,18 @@
-//! What the checker has looked at and heard, so that a payout is looked at once, and not once for each webhook
-//! and again in the next turn. It only saves work: whoever has none looks at everything that may be new.
+//! What the checker has looked at and heard, so that a payout is looked at once, and not once for each
+//! webhook and again in the next turn. It only saves work: whoever has none looks at all that may be new.
 
 use crate::{
     domain::id::PayoutId,
     store::checks::{Change, LookedAt},
 };
-use std::collections::{BTreeSet, HashMap};
+use std::{
+    collections::{BTreeSet, HashMap},
+    mem,
+};
 
-/// Payouts remembered; those beyond are looked at again.
-const MOST_PAYOUTS: usize = 150_000;
+/// Payouts remembered, in some 3 MB; those beyond are looked at again. As many as a table of a power of two
+/// takes.
+const MOST_PAYOUTS: usize = (1 << 17) / 8 * 7;
 /// Numbers remembered that no webhook had when its neighbours were heard; with more, all is heard again.
 const MOST_MISSING: usize = 10_000;
 
@@ -16,17 +20,22 @@ const MOST_MISSING: usize = 10_000;
 #[derive(Debug, Default)]
 pub(super) struct Memory {
     server: String,
-    turn: u64,
+    turn: u8,
     payouts: HashMap<PayoutId, Remembered>,
     hearing: Hearing,
+    /// Those of which something was heard, in this turn, that may not have been worked on yet.
+    restless: Vec<PayoutId>,
+    /// The same of the last turn.
+    again: Vec<PayoutId>,
 }
 
+/// Small, as there are many of them.
 #[derive(Debug)]
 struct Remembered {
-    version: i64,
+    version: u32,
     at_rest: bool,
     /// The last turn in which it was looked at or had changed.
-    turn: u64,
+    turn: u8,
 }
 
 #[derive(Debug, Default)]
@@ -58,19 +67,34 @@ impl Memory {
         }
         let last = self.turn;
         self.payouts.retain(|_, payout| payout.at_rest && payout.turn == last);
-        self.turn += 1;
+        self.payouts.shrink_to(2 * self.payouts.len());
+        self.turn = self.turn.wrapping_add(1);
         if self.hearing.lost_count {
             self.hearing = Hearing::default();
         }
         self.hearing.late_asked = false;
+        self.again = mem::take(&mut self.restless);
+    }
+
+    /// Whom to look at once more because of what was heard in the last turn.
+    pub(super) fn again(&mut self) -> Vec<PayoutId> {
+        mem::take(&mut self.again)
     }
 
     pub(super) fn add(&mut self, looked_at: &[LookedAt]) {
         for &LookedAt { payout, version, at_rest } in looked_at {
+            let Ok(version) = u32::try_from(version) else { continue };
             if self.payouts.len() < MOST_PAYOUTS || self.payouts.contains_key(&payout) {
                 self.payouts.insert(payout, Remembered { version, at_rest, turn: self.turn });
             }
         }
+    }
+
+    /// Something was heard of these, and they were looked at.
+    pub(super) fn concerned(&mut self, payouts: &[PayoutId]) {
+        let restless =
+            payouts.iter().filter(|id| self.payouts.get(id).is_none_or(|payout| !payout.at_rest)).copied();
+        self.restless.extend(restless.take(MOST_PAYOUTS.saturating_sub(self.restless.len())));
     }
 
     /// Those among these changes that were not looked at since.
@@ -79,7 +103,7 @@ impl Memory {
         let mut unseen = vec![];
         for change in changes {
             match self.payouts.get_mut(&change.payout) {
-                Some(remembered) if remembered.version >= change.version => remembered.turn = turn,
+                Some(remembered) if i64::from(remembered.version) >= change.version => remembered.turn = turn,
                 _ => unseen.push(change.payout),
             }
         }
@@ -99,8 +123,8 @@ impl Memory {
         Unheard::After(hearing.upto)
     }
 
-    /// Notes that these were there, in order, of those that were to be heard; `settled` is the last one behind
-    /// which no other could appear any more when they were read. Says behind which no other can by now.
+    /// Notes that these were there, in order, of those that were to be heard; `settled` is the last one
+    /// behind which no other could appear any more when they were read. Says behind which none can by now.
     pub(super) fn heard(&mut self, unheard: &Unheard, webhooks: &[i64], settled: i64) -> i64 {
         let hearing = &mut self.hearing;
         match unheard {
@@ -178,6 +202,19 @@ mod tests {
         memory.begin("one");
         memory.begin("one");
         assert_eq!(memory.not_yet(&[change(2, 5)]), [payout(2)], "forgotten");
+    }
+
+    #[test]
+    fn what_something_was_heard_of_is_looked_at_once_more_unless_it_is_at_rest() {
+        let mut memory = memory();
+        memory.add(&[looked_at(1, 3, false), looked_at(2, 5, true)]);
+        memory.concerned(&[payout(1), payout(2), payout(3)]);
+        assert_eq!(memory.again(), []);
+        memory.begin("one");
+        assert_eq!(memory.again(), [payout(1), payout(3)]);
+        memory.add(&[looked_at(1, 3, false)]);
+        memory.begin("one");
+        assert_eq!(memory.again(), []);
     }
 
     #[test]
