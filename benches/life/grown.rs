@@ -44,6 +44,8 @@ const TABLES: [(&str, &[(&str, &str)]); 6] = [
             ("reference", "reference || '-' || k"),
             ("session_id", "'ps_' || md5(session_id || k)"),
             ("provider_payout_id", "md5(provider_payout_id || k)"),
+            // Those that are really so old have been looked at for returns.
+            ("next_check_at", "next_check_at"),
         ],
     ),
     ("history", &[("payout_id", "moved(payout_id, k)")]),

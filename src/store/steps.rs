@@ -120,7 +120,7 @@ pub async fn write(
 ) -> Result<Written, StoreError> {
     let parts = parts::parts(steps, stands);
     let mut written = Written::default();
-    if parts.iter().all(|(_, has_rows)| !has_rows) {
+    if parts.iter().all(|(_, taken)| !taken) {
         return Ok(written);
     }
     let arguments = arguments(steps, stands).map_err(sqlx::Error::Encode)?;
@@ -160,38 +160,40 @@ pub async fn write(
 /// # Errors
 /// None that any of these types is known to make.
 pub fn arguments(steps: &Steps<'_>, stands: Option<&Stands>) -> Result<PgArguments, BoxDynError> {
+    let [_, moved, called, read, kept, told, permitted, judged, noted, voided, wanted, ordered, settled] =
+        parts::parts(steps, stands).map(|(_, taken)| taken);
     let mut columns = Columns::default();
     if let Some(switches) = stands.and_then(|on| on.switches.as_deref()) {
         columns = columns.bind(switches);
     }
-    if !steps.moved.is_empty() {
+    if moved {
         columns = bind_moved(columns, &steps.moved, stands);
     }
     if let Some(stands) = stands {
-        columns = bind_stands(columns, stands);
+        columns = bind_stands(columns, stands, [called, read, kept]);
     }
-    if !steps.history.is_empty() {
+    if told {
         columns = bind_history(columns, steps.history);
     }
-    if !steps.permits.is_empty() {
+    if permitted {
         columns = bind_permits(columns, steps.permits);
     }
-    if !steps.decisions.is_empty() {
+    if judged {
         columns = bind_decisions(columns, steps.decisions);
     }
-    if !steps.notifications.is_empty() {
+    if noted {
         columns = bind_notifications(columns, steps.notifications);
     }
-    if !steps.voided.is_empty() {
+    if voided {
         columns = bind_voided(columns, steps.voided);
     }
-    if !steps.wanted.is_empty() {
+    if wanted {
         columns = bind_wanted(columns, steps.wanted);
     }
-    if !steps.orders.new.is_empty() {
+    if ordered {
         columns = bind_orders(columns, &steps.orders);
     }
-    if !steps.settled.is_empty() {
+    if settled {
         columns = bind_settled(columns, steps.settled);
     }
     columns.error.map_or(Ok(columns.arguments), Err)
@@ -217,20 +219,20 @@ fn column<'a, T, C>(rows: &'a [T], of: impl Fn(&'a T) -> C) -> Vec<C> {
     rows.iter().map(of).collect()
 }
 
-fn bind_stands(mut columns: Columns, on: &Stands) -> Columns {
-    if !on.effects.is_empty() {
+fn bind_stands(mut columns: Columns, on: &Stands, [called, read, kept]: [bool; 3]) -> Columns {
+    if called {
         columns = columns
             .bind(column(&on.effects, |(payout, _)| payout.0))
             .bind(column(&on.effects, |(_, claim)| claim.id))
             .bind(column(&on.effects, |(_, claim)| claim.fence));
     }
-    if !on.inbox.is_empty() {
+    if read {
         columns = columns
             .bind(column(&on.inbox, |(payout, _)| payout.0))
             .bind(column(&on.inbox, |(_, claim)| claim.id))
             .bind(column(&on.inbox, |(_, claim)| claim.fence));
     }
-    if !on.fresh.is_empty() {
+    if kept {
         columns = columns
             .bind(column(&on.fresh, |(payout, _)| payout.0))
             .bind(column(&on.fresh, |(_, new)| new.project.0.as_str()))

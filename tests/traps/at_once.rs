@@ -130,6 +130,49 @@ async fn a_life_is_written_as_if_somebody_had_looked() {
     }
 }
 
+/// A batch of many takes parts of the statement that have no rows.
+#[tokio::test]
+async fn many_lives_together_are_written_as_one_alone() {
+    let database = Database::fresh().await;
+    let engine = warm(&database).await;
+    watch(&database).await;
+    let mut alone = vec![];
+    for many in [1, 40] {
+        let mut ids = vec![];
+        for _ in 0..many {
+            ids.push(create(&engine).await);
+        }
+        for step in 0..5 {
+            let (calls, webhooks) = match step {
+                2 | 4 => (vec![], database.claim_webhooks(many).await),
+                _ => (database.claim_effects(LEASE).await, vec![]),
+            };
+            let event = |(at, &id): (usize, &PayoutId)| {
+                let call = calls.iter().find(|call| call.payout == id);
+                match step {
+                    0 => answered(call.unwrap(), report(id, SessionStatus::Created, None)),
+                    2 => webhook(id, ready(id), webhooks[at]),
+                    4 => webhook(id, paid(id), webhooks[at]),
+                    _ => answered(call.unwrap(), report(id, SessionStatus::InProgress, None)),
+                }
+            };
+            at_once(&database).await;
+            let batch = ids.iter().enumerate().map(event).collect();
+            assert!(engine.apply(batch).await.iter().all(is_done), "step {step}");
+            let usual = "SELECT count(*) FROM texts WHERE text LIKE '%ordered AS%steps_stale()%'";
+            assert_eq!(database.number(usual).await > 0, many > 1, "step {step}");
+            assert!(at_once(&database).await.iter().all(|at_once| *at_once), "step {step}");
+            for id in &ids {
+                let life = all_of(&database, *id).await;
+                match many {
+                    1 => alone.push(life),
+                    _ => assert_eq!(life, alone[step], "step {step}"),
+                }
+            }
+        }
+    }
+}
+
 #[tokio::test]
 async fn what_somebody_else_has_touched_is_read_again() {
     let database = Database::fresh().await;

@@ -223,24 +223,30 @@ pub(super) const SETTLED: Part = Part {
 /// How many parts there are.
 pub(super) const PARTS: usize = 13;
 
-/// All parts, each with whether it has rows.
+/// Batches of so many payouts take all usual parts.
+const MANY: usize = 8;
+
+/// All parts, each with whether the statement has it: if it has rows, or comes as a rule. One without rows
+/// costs something each time; but each choice of parts is a statement to be planned, which costs as much as
+/// to run it, and what many payouts do together nearly always has the usual ones.
 pub(super) fn parts(steps: &Steps<'_>, stands: Option<&Stands>) -> [(Part, bool); PARTS] {
     let [switches, effects, inbox, fresh] = stands.map_or([false; 4], |on| {
         [on.switches.is_some(), !on.effects.is_empty(), !on.inbox.is_empty(), !on.fresh.is_empty()]
     });
+    let many = stands.is_some() && steps.moved.len() >= MANY;
     [
         (SWITCHED, switches),
         (MOVED, !steps.moved.is_empty()),
-        (CALLED, effects),
+        (CALLED, many || effects),
         (READ, inbox),
-        (KEPT, fresh),
-        (TOLD, !steps.history.is_empty()),
-        (PERMITTED, !steps.permits.is_empty()),
-        (JUDGED, !steps.decisions.is_empty()),
-        (NOTED, !steps.notifications.is_empty()),
+        (KEPT, many || fresh),
+        (TOLD, many || !steps.history.is_empty()),
+        (PERMITTED, many && switches || !steps.permits.is_empty()),
+        (JUDGED, many && switches || !steps.decisions.is_empty()),
+        (NOTED, many || !steps.notifications.is_empty()),
         (VOIDED, !steps.voided.is_empty()),
-        (WANTED, !steps.wanted.is_empty()),
-        (ORDERED, !steps.orders.new.is_empty()),
-        (SETTLED, !steps.settled.is_empty()),
+        (WANTED, many || !steps.wanted.is_empty()),
+        (ORDERED, many || !steps.orders.new.is_empty()),
+        (SETTLED, many || !steps.settled.is_empty()),
     ]
 }
