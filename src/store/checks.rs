@@ -15,7 +15,7 @@ use crate::domain::{
     report::Day,
 };
 use sqlx::{AssertSqlSafe, PgConnection};
-use std::{collections::HashSet, time::Duration};
+use std::{collections::{BTreeSet, HashSet}, time::Duration};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -75,6 +75,8 @@ pub async fn of_payouts(
     ids: &[PayoutId],
     patience: Duration,
 ) -> Result<Found, StoreError> {
+    // Sums are made of what is asked about: whoever is named twice must not seem to be paid twice.
+    let ids: Vec<PayoutId> = ids.iter().copied().collect::<BTreeSet<_>>().into_iter().collect();
     let uuids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
     let rows: Vec<OfPayouts> = sqlx::query_as(AssertSqlSafe(of_payouts::ALL.as_str()))
         .bind(&uuids)
@@ -90,7 +92,7 @@ pub async fn of_payouts(
     };
     let findings = findings.into_iter().map(finding).collect::<Result<_, _>>()?;
     let mut found = Found { findings, looked_at: vec![] };
-    permits::altered(db, ids, &mut found).await?;
+    permits::altered(db, &ids, &mut found).await?;
     let mut at_rest: HashSet<_> = at_rest.into_iter().filter_map(|row| row.row.payout_id).collect();
     for payout in found.findings.iter().filter_map(|finding| finding.payout) {
         at_rest.remove(&payout.0);

@@ -109,6 +109,11 @@ async fn every_lie_is_found_by_its_name_and_nothing_where_there_is_none() {
     let calm = checker::everything_within(&mut tx, PATIENCE).await.unwrap();
     assert!(calm.is_empty(), "{calm:#?}");
     assert!(at_rest(&mut tx, "no lie").await >= 12, "most have ended");
+    // Whoever is named twice has not been paid twice.
+    let ids = checks::next(&mut tx, None, 1000).await.unwrap();
+    let twice = checks::of_payouts(&mut tx, &[&ids[..], &ids].concat(), PATIENCE).await.unwrap();
+    assert!(twice.findings.is_empty(), "{:#?}", twice.findings);
+    assert_eq!(twice.looked_at.len(), ids.len());
     tx.commit().await.unwrap();
     let states: Vec<String> = sqlx::query_scalar("SELECT DISTINCT state FROM payouts ORDER BY 1")
         .fetch_all(&world.pool)

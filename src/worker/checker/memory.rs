@@ -24,9 +24,9 @@ pub(super) struct Memory {
     payouts: HashMap<PayoutId, Remembered>,
     hearing: Hearing,
     /// Those of which something was heard, in this turn, that may not have been worked on yet.
-    restless: Vec<PayoutId>,
+    restless: BTreeSet<PayoutId>,
     /// The same of the last turn.
-    again: Vec<PayoutId>,
+    again: BTreeSet<PayoutId>,
 }
 
 /// Small, as there are many of them.
@@ -78,7 +78,7 @@ impl Memory {
 
     /// Whom to look at once more because of what was heard in the last turn.
     pub(super) fn again(&mut self) -> Vec<PayoutId> {
-        mem::take(&mut self.again)
+        mem::take(&mut self.again).into_iter().collect()
     }
 
     pub(super) fn add(&mut self, looked_at: &[LookedAt]) {
@@ -209,6 +209,7 @@ mod tests {
         let mut memory = memory();
         memory.add(&[looked_at(1, 3, false), looked_at(2, 5, true)]);
         memory.concerned(&[payout(1), payout(2), payout(3)]);
+        memory.concerned(&[payout(3), payout(1)]);
         assert_eq!(memory.again(), []);
         memory.begin("one");
         assert_eq!(memory.again(), [payout(1), payout(3)]);
