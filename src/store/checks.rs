@@ -15,7 +15,10 @@ use crate::domain::{
     report::Day,
 };
 use sqlx::{AssertSqlSafe, PgConnection};
-use std::{collections::{BTreeSet, HashSet}, time::Duration};
+use std::{
+    collections::{BTreeSet, HashSet},
+    time::Duration,
+};
 use time::OffsetDateTime;
 use uuid::Uuid;
 

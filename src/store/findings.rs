@@ -24,11 +24,12 @@ pub struct Turn {
     pub server: String,
 }
 
-/// Which server this is, by the moment when it was started, and which table it has: both change when another
-/// one takes its place.
+/// Which server this is, by the moment when it was started, which database, and which table it has: one of
+/// them changes when another takes its place.
 macro_rules! server {
     () => {
-        " concat(extract(epoch FROM pg_postmaster_start_time()), ' ', 'history'::regclass::oid) "
+        " concat(extract(epoch FROM pg_postmaster_start_time()), ' ',
+            (SELECT oid FROM pg_database WHERE datname = current_database()), ' ', 'history'::regclass::oid) "
     };
 }
 

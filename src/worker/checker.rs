@@ -27,7 +27,7 @@ use sqlx::PgPool;
 use std::{
     mem,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// Payouts in one step. Bounds how long one view of the database is held open.
@@ -41,7 +41,7 @@ const SUSPECTS: i64 = 2_000;
 /// A step takes a fraction of a second; a process that died leaves the turn after this.
 const LEASE: Duration = Duration::from_secs(60);
 /// Longer than a transaction can stay open: what it changed is dated before its commit.
-const OVERLAP: time::Duration = time::Duration::minutes(1);
+const OVERLAP: Duration = Duration::from_secs(60);
 
 #[derive(Clone, Debug)]
 pub struct CheckerSettings {
@@ -94,7 +94,7 @@ impl Checker {
         let Some(mut turn) = turn else { return Ok(false) };
         // Put back when all has gone well; otherwise all is looked at again.
         let mut memory = mem::take(&mut *self.memory.lock().unwrap_or_else(PoisonError::into_inner));
-        memory.begin(&turn.server);
+        memory.begin(&turn.server, turn.fence);
         let mut failed = None;
         // Known findings first, and one check of the queues by itself: what fails keeps nothing else from
         // being looked at.
@@ -109,6 +109,8 @@ impl Checker {
                 Err(error) => {
                     tracing::warn!(?part, %error, "a part of the checker's turn failed");
                     failed = Some(error);
+                    // Whom it would have looked at is to be found by all that may be new.
+                    memory = Memory::default();
                 }
             }
         }
@@ -130,7 +132,7 @@ impl Checker {
         match part {
             Part::Suspects => self.suspects(turn, memory).await,
             Part::Restless => {
-                let again = memory.again();
+                let again = memory.again(Instant::now(), self.settings.patience + OVERLAP);
                 self.look_at_all(turn, &again, memory).await
             }
             Part::Webhooks => self.hear(turn, memory).await,
@@ -168,7 +170,7 @@ impl Checker {
             if !self.look_at_all(turn, &heard.concerned, memory).await? {
                 return Ok(false);
             }
-            memory.concerned(&heard.concerned);
+            memory.concerned(&heard.concerned, Instant::now());
             let settled = heard.settled.unwrap_or(turn.inbox_after).max(turn.inbox_after);
             turn.inbox_after = memory.heard(&unheard, &heard.webhooks, settled).max(turn.inbox_after);
             if !self.keep(turn).await? {

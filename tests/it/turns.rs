@@ -2,6 +2,7 @@
 //! nothing.
 
 use crate::{
+    lies::{TAG, webhook},
     support::{database::Database, rest::order, until},
     world::World,
 };
@@ -22,7 +23,7 @@ use payoutd::{
     },
     worker::checker::{Checker, CheckerSettings},
 };
-use sqlx::PgPool;
+use sqlx::{AssertSqlSafe, PgPool};
 use std::{
     future::pending,
     net::SocketAddr,
@@ -186,6 +187,42 @@ async fn a_silent_connection_does_not_keep_it_for_ever() {
         silent += usize::from(matches!(*error, StoreError::Silent(_)));
     }
     assert!(silent > 0, "no wait of the checker's own was met");
+}
+
+/// A webhook whose number is below that of one which was heard already.
+#[tokio::test]
+async fn what_is_committed_late_is_heard_in_the_next_turn() {
+    let world = stopped().await;
+    let settings = CheckerSettings { every: LEASE, patience: LEASE, sweep: 0 };
+    let checker = Checker::new(world.pool.clone(), engine(&world, world.pool.clone()), settings);
+    let turn = async || {
+        due(&world).await;
+        assert!(checker.run_once().await.unwrap(), "ours to the end");
+    };
+    turn().await;
+    let lie = webhook("'ps_second'", "accepted", "succeeded", "p.amount_minor", TAG);
+    let late = lie.rsplit(';').next().unwrap();
+    let mut tx = world.pool.begin().await.unwrap();
+    let one = "CREATE TEMP TABLE one ON COMMIT DROP AS SELECT id FROM payouts";
+    for sql in [one, late] {
+        sqlx::query(AssertSqlSafe(sql.to_owned())).execute(&mut *tx).await.unwrap();
+    }
+    let other = "INSERT INTO inbox (project_id, body_hash, body, done_at, outcome)
+        VALUES ('shop', '\\x00', '{}', now(), 'unreadable')";
+    sqlx::query(other).execute(&world.pool).await.unwrap();
+    for _ in 0..2 {
+        turn().await;
+    }
+    let found = "SELECT count(*) FROM findings WHERE check_name = 'paid_twice'";
+    assert_eq!(world.count(found).await, 0);
+    tx.commit().await.unwrap();
+    let settled = "SELECT inbox_after FROM checker";
+    assert!(
+        world.count(settled).await < world.count("SELECT max(id) - 1 FROM inbox").await,
+        "or it shows nothing"
+    );
+    turn().await;
+    assert_eq!(world.count(found).await, 1);
 }
 
 /// What is known must not stay open because something else cannot be asked about.

@@ -174,6 +174,31 @@ async fn many_lives_together_are_written_as_one_alone() {
 }
 
 #[tokio::test]
+async fn of_many_one_that_was_touched_or_is_lost_takes_no_other_with_it() {
+    let database = Database::fresh().await;
+    let engine = warm(&database).await;
+    let ids = database.processing(&engine, "user-2", 80).await;
+    let touched = "UPDATE payouts SET updated_at = updated_at WHERE id = $1";
+    sqlx::query(touched).bind(ids[0].0).execute(&database.pool).await.unwrap();
+    watch(&database).await;
+    let mut claims = database.claim_webhooks(ids.len()).await;
+    claims[79].fence -= 1;
+    let ready: Vec<_> = ids.iter().zip(&claims).map(|(&id, &claim)| webhook(id, ready(id), claim)).collect();
+    let applied = engine.apply(ready[..40].to_vec()).await;
+    assert!(applied.iter().all(is_done), "{applied:?}");
+    let usual = "SELECT count(*) FROM texts WHERE text LIKE '%ordered AS%steps_stale()%'";
+    assert!(database.number(usual).await > 0);
+    assert!(at_once(&database).await.iter().all(|at_once| *at_once));
+    let applied = engine.apply(ready[40..].to_vec()).await;
+    assert!(applied[..39].iter().all(is_done) && is_superseded(&applied[39]), "{applied:?}");
+    assert!(at_once(&database).await.contains(&false), "the statement with the lost claim was undone");
+    assert_eq!(database.state(ids[79]).await, "processing");
+    assert_eq!(database.number("SELECT count(*) FROM payouts WHERE state = 'confirming'").await, 79);
+    assert_eq!(database.number("SELECT count(*) FROM effects WHERE kind = 'confirm'").await, 79);
+    assert_eq!(database.number("SELECT count(*) FROM permits").await, 79);
+}
+
+#[tokio::test]
 async fn what_somebody_else_has_touched_is_read_again() {
     let database = Database::fresh().await;
     let (engine, other) = (warm(&database).await, database.engine(rules(None)).await);

@@ -152,8 +152,8 @@ pub(super) static ALL: LazyLock<String> = LazyLock::new(|| {
     format!("{ABOUT}{}", questions.join(" UNION ALL "))
 });
 
-/// Those about which no time that passes can bring a finding: they have ended, and all that Pike told of them
-/// has been worked on and is the same end.
+/// Those about which no time that passes can bring a finding: they have ended, and what Pike told last of
+/// each of their sessions has been worked on and is the same end.
 const AT_REST: &str = concat!(
     "SELECT -1 AS place, p.version, p.id AS payout_id, p.project_id, NULL AS subject, '' AS words
      FROM here p WHERE p.state IN ('succeeded', 'returned', 'failed', 'cancelled') AND p.id NOT IN (

@@ -1,4 +1,4 @@
-//! The statement's text: the parts that have rows, numbered through, each under its conditions.
+//! The statement's text: the parts that it has, numbered through, each under its conditions.
 
 use super::parts::{CALLED, KEPT, MOVED, ORDERED, PARTS, Part, READ, SETTLED, SWITCHED, VOIDED, WANTED};
 use std::sync::OnceLock;
@@ -33,8 +33,8 @@ const INSERTED: &str = "
 const WRITER: &str = " SELECT pg_current_xact_id()::xid::text::bigint, 0, NULL::uuid, NULL::text, NULL::text,
     NULL::timestamptz, NULL::timestamptz";
 
-/// The statement for each choice of parts. A part without rows would still be planned, opened and checked
-/// each time; a batch of one payout has two or three.
+/// The statement for each choice of parts. A part without rows is opened and checked each time all the same;
+/// a batch of one payout needs two or three.
 static STATEMENTS: [OnceLock<String>; 1 << PARTS] = [const { OnceLock::new() }; 1 << PARTS];
 
 pub(super) fn statement(parts: &[(Part, bool); PARTS]) -> &'static str {

@@ -6,27 +6,27 @@ use crate::{
     store::checks::{Change, LookedAt},
 };
 use std::{
-    collections::{BTreeSet, HashMap},
-    mem,
+    collections::{BTreeMap, BTreeSet, HashMap},
+    time::{Duration, Instant},
 };
 
-/// Payouts remembered, in some 3 MB; those beyond are looked at again. As many as a table of a power of two
-/// takes.
+/// Payouts remembered, in some 3 MB; those beyond are looked at, or heard of, again. As many as a table of a
+/// power of two takes.
 const MOST_PAYOUTS: usize = (1 << 17) / 8 * 7;
 /// Numbers remembered that no webhook had when its neighbours were heard; with more, all is heard again.
 const MOST_MISSING: usize = 10_000;
 
-/// Kept from turn to turn as long as each goes well and finds the same server.
+/// Kept from turn to turn as long as each goes well, finds the same server, and follows the one before: what
+/// others have heard meanwhile is not known here.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
     server: String,
+    fence: i64,
     turn: u8,
     payouts: HashMap<PayoutId, Remembered>,
     hearing: Hearing,
-    /// Those of which something was heard, in this turn, that may not have been worked on yet.
-    restless: BTreeSet<PayoutId>,
-    /// The same of the last turn.
-    again: BTreeSet<PayoutId>,
+    /// Those of which something was heard that may not have been worked on yet, each with when.
+    restless: BTreeMap<PayoutId, Instant>,
 }
 
 /// Small, as there are many of them.
@@ -45,7 +45,7 @@ struct Hearing {
     missing: BTreeSet<i64>,
     /// Whether it was asked, in this turn, if those are there by now.
     late_asked: bool,
-    /// More were missing than are remembered.
+    /// More were missing, or restless, than are remembered.
     lost_count: bool,
 }
 
@@ -61,10 +61,11 @@ pub(super) enum Unheard {
 impl Memory {
     /// A turn begins. Of those before, only payouts at rest are remembered: at others, time that passes alone
     /// can show something.
-    pub(super) fn begin(&mut self, server: &str) {
-        if self.server != server {
+    pub(super) fn begin(&mut self, server: &str, fence: i64) {
+        if self.server != server || self.fence + 1 != fence {
             *self = Self { server: server.to_owned(), ..Self::default() };
         }
+        self.fence = fence;
         let last = self.turn;
         self.payouts.retain(|_, payout| payout.at_rest && payout.turn == last);
         self.payouts.shrink_to(2 * self.payouts.len());
@@ -73,12 +74,16 @@ impl Memory {
             self.hearing = Hearing::default();
         }
         self.hearing.late_asked = false;
-        self.again = mem::take(&mut self.restless);
     }
 
-    /// Whom to look at once more because of what was heard in the last turn.
-    pub(super) fn again(&mut self) -> Vec<PayoutId> {
-        mem::take(&mut self.again).into_iter().collect()
+    /// Whom to look at once more because of what was heard in the turns before: until they are at rest, and
+    /// the last time when it was heard so long ago.
+    pub(super) fn again(&mut self, now: Instant, so_long: Duration) -> Vec<PayoutId> {
+        let payouts = &self.payouts;
+        self.restless.retain(|id, _| !rests(payouts, id));
+        let again = self.restless.keys().copied().collect();
+        self.restless.retain(|_, heard| now.duration_since(*heard) < so_long);
+        again
     }
 
     pub(super) fn add(&mut self, looked_at: &[LookedAt]) {
@@ -91,10 +96,14 @@ impl Memory {
     }
 
     /// Something was heard of these, and they were looked at.
-    pub(super) fn concerned(&mut self, payouts: &[PayoutId]) {
-        let restless =
-            payouts.iter().filter(|id| self.payouts.get(id).is_none_or(|payout| !payout.at_rest)).copied();
-        self.restless.extend(restless.take(MOST_PAYOUTS.saturating_sub(self.restless.len())));
+    pub(super) fn concerned(&mut self, payouts: &[PayoutId], now: Instant) {
+        for id in payouts.iter().filter(|id| !rests(&self.payouts, id)) {
+            if self.restless.len() < MOST_PAYOUTS || self.restless.contains_key(id) {
+                self.restless.insert(*id, now);
+            } else {
+                self.hearing.lost_count = true;
+            }
+        }
     }
 
     /// Those among these changes that were not looked at since.
@@ -127,6 +136,8 @@ impl Memory {
     /// behind which no other could appear any more when they were read. Says behind which none can by now.
     pub(super) fn heard(&mut self, unheard: &Unheard, webhooks: &[i64], settled: i64) -> i64 {
         let hearing = &mut self.hearing;
+        // Nobody knows any more what is missing behind it: the next turn hears all again.
+        let settled = if hearing.lost_count { 0 } else { settled };
         match unheard {
             Unheard::Late { .. } => {
                 hearing.late_asked = true;
@@ -157,6 +168,10 @@ impl Memory {
     }
 }
 
+fn rests(payouts: &HashMap<PayoutId, Remembered>, id: &PayoutId) -> bool {
+    payouts.get(id).is_some_and(|payout| payout.at_rest)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -175,9 +190,15 @@ mod tests {
         LookedAt { payout: payout(number), version, at_rest }
     }
 
+    const LONG: Duration = Duration::from_secs(60);
+
+    fn next(memory: &mut Memory, server: &str) {
+        memory.begin(server, memory.fence + 1);
+    }
+
     fn memory() -> Memory {
         let mut memory = Memory::default();
-        memory.begin("one");
+        next(&mut memory, "one");
         memory
     }
 
@@ -196,26 +217,52 @@ mod tests {
         let mut memory = memory();
         memory.add(&[looked_at(1, 3, false), looked_at(2, 5, true)]);
         for _ in 0..3 {
-            memory.begin("one");
+            next(&mut memory, "one");
             assert_eq!(memory.not_yet(&[change(1, 3), change(2, 5)]), [payout(1)]);
         }
-        memory.begin("one");
-        memory.begin("one");
+        next(&mut memory, "one");
+        next(&mut memory, "one");
         assert_eq!(memory.not_yet(&[change(2, 5)]), [payout(2)], "forgotten");
     }
 
     #[test]
-    fn what_something_was_heard_of_is_looked_at_once_more_unless_it_is_at_rest() {
-        let mut memory = memory();
+    fn what_something_was_heard_of_is_looked_at_again_until_it_is_at_rest_or_long_ago() {
+        let (mut memory, now) = (memory(), Instant::now());
         memory.add(&[looked_at(1, 3, false), looked_at(2, 5, true)]);
-        memory.concerned(&[payout(1), payout(2), payout(3)]);
-        memory.concerned(&[payout(3), payout(1)]);
-        assert_eq!(memory.again(), []);
-        memory.begin("one");
-        assert_eq!(memory.again(), [payout(1), payout(3)]);
-        memory.add(&[looked_at(1, 3, false)]);
-        memory.begin("one");
-        assert_eq!(memory.again(), []);
+        memory.concerned(&[payout(1), payout(2), payout(3)], now);
+        memory.concerned(&[payout(3), payout(1)], now + LONG / 2);
+        next(&mut memory, "one");
+        assert_eq!(memory.again(now + LONG, LONG), [payout(1), payout(3)]);
+        memory.add(&[looked_at(1, 3, true)]);
+        next(&mut memory, "one");
+        assert_eq!(memory.again(now + 2 * LONG, LONG), [payout(3)], "the last time");
+        next(&mut memory, "one");
+        assert_eq!(memory.again(now + 2 * LONG, LONG), []);
+    }
+
+    #[test]
+    fn with_too_many_restless_nothing_is_settled_and_all_is_heard_again() {
+        let (mut memory, now) = (memory(), Instant::now());
+        let many = u128::try_from(MOST_PAYOUTS).unwrap();
+        memory.concerned(&(0..many).map(payout).collect::<Vec<_>>(), now);
+        memory.concerned(&[payout(0)], now);
+        let unheard = memory.unheard(5);
+        assert_eq!(memory.heard(&unheard, &[6], 6), 6);
+        memory.concerned(&[payout(many)], now);
+        let unheard = memory.unheard(6);
+        assert_eq!(memory.heard(&unheard, &[7], 7), 0);
+        next(&mut memory, "one");
+        assert_eq!(memory.unheard(6), Unheard::After(6));
+    }
+
+    #[test]
+    fn what_others_had_a_turn_after_is_not_known() {
+        let mut memory = memory();
+        memory.add(&[looked_at(1, 3, true)]);
+        memory.concerned(&[payout(2)], Instant::now());
+        memory.begin("one", memory.fence + 2);
+        assert_eq!(memory.not_yet(&[change(1, 3)]), [payout(1)]);
+        assert_eq!(memory.again(Instant::now(), LONG), []);
     }
 
     #[test]
@@ -223,7 +270,7 @@ mod tests {
         let mut memory = memory();
         memory.add(&[looked_at(2, 5, true)]);
         memory.heard(&Unheard::After(0), &[1, 2], 0);
-        memory.begin("two");
+        next(&mut memory, "two");
         assert_eq!(memory.not_yet(&[change(2, 5)]), [payout(2)]);
         assert_eq!(memory.unheard(0), Unheard::After(0));
     }
@@ -245,17 +292,17 @@ mod tests {
         assert_eq!(memory.unheard(12), Unheard::After(18));
         assert_eq!(memory.heard(&Unheard::After(18), &[], 12), 12);
 
-        memory.begin("one");
+        next(&mut memory, "one");
         let late = Unheard::Late { missing: vec![15, 17], settled: 12, upto: 18 };
         assert_eq!(memory.unheard(12), late);
         assert_eq!(memory.heard(&late, &[17], 14), 14);
         assert_eq!(memory.unheard(14), Unheard::After(18));
 
-        memory.begin("one");
+        next(&mut memory, "one");
         let late = Unheard::Late { missing: vec![15], settled: 14, upto: 18 };
         assert_eq!(memory.unheard(14), late);
         assert_eq!(memory.heard(&late, &[], 18), 18, "15 never comes");
-        memory.begin("one");
+        next(&mut memory, "one");
         assert_eq!(memory.unheard(18), Unheard::After(18));
     }
 
@@ -266,7 +313,7 @@ mod tests {
         let mut memory = memory();
         assert_eq!(memory.heard(&Unheard::After(0), &[1, 2, 4], 2), 2);
         assert_eq!(memory.heard(&Unheard::After(4), &[5, 6], 6), 2);
-        memory.begin("one");
+        next(&mut memory, "one");
         assert_eq!(memory.unheard(2), Unheard::Late { missing: vec![3], settled: 2, upto: 6 });
     }
 
@@ -274,7 +321,7 @@ mod tests {
     fn where_somebody_else_has_heard_more_we_go_on_from_there() {
         let mut memory = memory();
         memory.heard(&Unheard::After(0), &[1, 3], 1);
-        memory.begin("one");
+        next(&mut memory, "one");
         assert_eq!(memory.unheard(9), Unheard::After(9));
         assert_eq!(memory.heard(&Unheard::After(9), &[10], 10), 10);
     }
@@ -283,8 +330,10 @@ mod tests {
     fn with_too_many_missing_all_is_heard_again() {
         let mut memory = memory();
         assert_eq!(memory.heard(&Unheard::After(0), &[1, i64::MAX - 1], 1), 1);
-        assert_eq!(memory.unheard(1), Unheard::After(i64::MAX - 1));
-        memory.begin("one");
+        let unheard = memory.unheard(1);
+        assert_eq!(unheard, Unheard::After(i64::MAX - 1));
+        assert_eq!(memory.heard(&unheard, &[], i64::MAX - 1), 0, "nor is what was missing settled");
+        next(&mut memory, "one");
         assert_eq!(memory.unheard(1), Unheard::After(1));
     }
 }
