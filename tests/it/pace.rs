@@ -111,9 +111,12 @@ async fn rates_are_held() {
     // They are sent exactly apart (`worker::pace`); one may arrive late and stand next to the others.
     assert!(most_in_a_second(&calls) <= 21, "{}", most_in_a_second(&calls));
     assert!(reads.len() >= 8 && most_in_a_second(&reads) <= 5, "{}", most_in_a_second(&reads));
-    let times: Vec<_> = calls.iter().map(|seen| seen.at).collect();
+    // Those that wait for nothing but their turn: some confirms wait for a read, and those for each other.
+    let at_once = |seen: &&Exchange| !seen.path.ends_with("session/confirm");
+    let times: Vec<_> = calls.iter().filter(at_once).map(|seen| seen.at).collect();
+    assert_eq!(times.len(), 48, "two each");
     let took = *times.iter().max().unwrap() - *times.iter().min().unwrap();
-    assert!(took < Duration::from_secs(8), "the rate is also used: {took:?} for 72 calls at 20 a second");
+    assert!(took < Duration::from_secs(8), "the rate is also used: {took:?} for calls at 20 a second");
 }
 
 /// Pike is down: orders are taken, hardly anything is sent, one read at a time finds out when it is back, and
