@@ -10,11 +10,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Payouts remembered, in some 3 MB; those beyond are looked at, or heard of, again. As many as a table of a
-/// power of two takes.
+/// Payouts remembered, in some 3 MB; those beyond are looked at again. As many as a table of a power of two
+/// takes.
 const MOST_PAYOUTS: usize = (1 << 17) / 8 * 7;
 /// Numbers remembered that no webhook had when its neighbours were heard; with more, all is heard again.
 const MOST_MISSING: usize = 10_000;
+
+/// Payouts to look at once more: as many as a turn hears of. Those beyond come round with the sweep. Hearing
+/// does not wait for them: they may be on hold for long.
+const MOST_RESTLESS: usize = 300_000;
+/// By then what was heard has been worked on, or it is late.
+const WORKED_ON: Duration = Duration::from_secs(60);
 
 /// Kept from turn to turn as long as each goes well, finds the same server, and follows the one before: what
 /// others have heard meanwhile is not known here.
@@ -25,8 +31,15 @@ pub(super) struct Memory {
     turn: u8,
     payouts: HashMap<PayoutId, Remembered>,
     hearing: Hearing,
-    /// Those of which something was heard that may not have been worked on yet, each with when.
-    restless: BTreeMap<PayoutId, Instant>,
+    /// Those of which something was heard that may not have been worked on yet.
+    restless: BTreeMap<PayoutId, Restless>,
+}
+
+#[derive(Debug)]
+struct Restless {
+    heard: Instant,
+    /// It was looked at when that should have been worked on.
+    looked_at: bool,
 }
 
 /// Small, as there are many of them.
@@ -45,7 +58,7 @@ struct Hearing {
     missing: BTreeSet<i64>,
     /// Whether it was asked, in this turn, if those are there by now.
     late_asked: bool,
-    /// More were missing, or restless, than are remembered.
+    /// More were missing than are remembered.
     lost_count: bool,
 }
 
@@ -76,13 +89,20 @@ impl Memory {
         self.hearing.late_asked = false;
     }
 
-    /// Whom to look at once more because of what was heard in the turns before: until they are at rest, and
-    /// the last time when it was heard so long ago.
+    /// Whom to look at once more because of what was heard in the turns before, as long as they are not at
+    /// rest: until it should have been worked on, and a last time when it was heard so long ago.
     pub(super) fn again(&mut self, now: Instant, so_long: Duration) -> Vec<PayoutId> {
         let payouts = &self.payouts;
-        self.restless.retain(|id, _| !rests(payouts, id));
-        let again = self.restless.keys().copied().collect();
-        self.restless.retain(|_, heard| now.duration_since(*heard) < so_long);
+        let mut again = vec![];
+        self.restless.retain(|id, restless| {
+            let age = now.duration_since(restless.heard);
+            let (rests, last) = (rests(payouts, id), age >= so_long);
+            if !rests && (last || !restless.looked_at) {
+                again.push(*id);
+                restless.looked_at = age >= WORKED_ON;
+            }
+            !rests && !last
+        });
         again
     }
 
@@ -97,11 +117,12 @@ impl Memory {
 
     /// Something was heard of these, and they were looked at.
     pub(super) fn concerned(&mut self, payouts: &[PayoutId], now: Instant) {
+        if self.restless.len() + payouts.len() > MOST_RESTLESS {
+            self.restless.retain(|_, restless| !restless.looked_at);
+        }
         for id in payouts.iter().filter(|id| !rests(&self.payouts, id)) {
-            if self.restless.len() < MOST_PAYOUTS || self.restless.contains_key(id) {
-                self.restless.insert(*id, now);
-            } else {
-                self.hearing.lost_count = true;
+            if self.restless.len() < MOST_RESTLESS || self.restless.contains_key(id) {
+                self.restless.insert(*id, Restless { heard: now, looked_at: false });
             }
         }
     }
@@ -190,7 +211,7 @@ mod tests {
         LookedAt { payout: payout(number), version, at_rest }
     }
 
-    const LONG: Duration = Duration::from_secs(60);
+    const LONG: Duration = Duration::from_secs(960);
 
     fn next(memory: &mut Memory, server: &str) {
         memory.begin(server, memory.fence + 1);
@@ -227,32 +248,38 @@ mod tests {
 
     #[test]
     fn what_something_was_heard_of_is_looked_at_again_until_it_is_at_rest_or_long_ago() {
-        let (mut memory, now) = (memory(), Instant::now());
+        let (mut memory, now, second) = (memory(), Instant::now(), Duration::from_secs(1));
         memory.add(&[looked_at(1, 3, false), looked_at(2, 5, true)]);
-        memory.concerned(&[payout(1), payout(2), payout(3)], now);
-        memory.concerned(&[payout(3), payout(1)], now + LONG / 2);
-        next(&mut memory, "one");
-        assert_eq!(memory.again(now + LONG, LONG), [payout(1), payout(3)]);
-        memory.add(&[looked_at(1, 3, true)]);
-        next(&mut memory, "one");
-        assert_eq!(memory.again(now + 2 * LONG, LONG), [payout(3)], "the last time");
-        next(&mut memory, "one");
-        assert_eq!(memory.again(now + 2 * LONG, LONG), []);
+        memory.concerned(&[payout(1), payout(2), payout(3)], now - second);
+        memory.concerned(&[payout(3), payout(1)], now);
+        let mut after = |age, at_rest: &[LookedAt]| {
+            next(&mut memory, "one");
+            let again = memory.again(now + age, LONG);
+            memory.add(at_rest);
+            again
+        };
+        assert_eq!(after(second, &[]), [payout(1), payout(3)]);
+        assert_eq!(after(WORKED_ON - second, &[]), [payout(1), payout(3)]);
+        assert_eq!(after(WORKED_ON, &[looked_at(1, 3, true)]), [payout(1), payout(3)]);
+        assert_eq!(after(LONG - second, &[]), []);
+        assert_eq!(after(LONG, &[]), [payout(3)], "the last time");
+        assert_eq!(after(2 * LONG, &[]), []);
     }
 
     #[test]
-    fn with_too_many_restless_nothing_is_settled_and_all_is_heard_again() {
+    fn with_too_many_restless_those_that_were_looked_at_again_go_first_and_hearing_goes_on() {
         let (mut memory, now) = (memory(), Instant::now());
-        let many = u128::try_from(MOST_PAYOUTS).unwrap();
+        let many = u128::try_from(MOST_RESTLESS).unwrap();
         memory.concerned(&(0..many).map(payout).collect::<Vec<_>>(), now);
-        memory.concerned(&[payout(0)], now);
+        memory.concerned(&[payout(0), payout(many)], now);
         let unheard = memory.unheard(5);
         assert_eq!(memory.heard(&unheard, &[6], 6), 6);
-        memory.concerned(&[payout(many)], now);
-        let unheard = memory.unheard(6);
-        assert_eq!(memory.heard(&unheard, &[7], 7), 0);
         next(&mut memory, "one");
-        assert_eq!(memory.unheard(6), Unheard::After(6));
+        assert_eq!(memory.again(now, LONG).len(), MOST_RESTLESS, "and no more");
+        memory.again(now + WORKED_ON, LONG);
+        memory.concerned(&[payout(many)], now + WORKED_ON);
+        next(&mut memory, "one");
+        assert_eq!(memory.again(now + WORKED_ON, LONG), [payout(many)]);
     }
 
     #[test]
