@@ -26,9 +26,6 @@ pub struct Grown {
     seconds: u64,
     #[arg(long, default_value_t = 64)]
     in_flight: u32,
-    /// Callers' keys in the order of time, not at random.
-    #[arg(long)]
-    ordered_keys: bool,
     /// Postgres' own settings meanwhile: `wal_compression = on`.
     #[arg(long)]
     postgres: Vec<String>,
@@ -64,6 +61,9 @@ const TABLES: [(&str, &[(&str, &str)]); 6] = [
         ],
     ),
 ];
+
+/// How callers' keys come.
+const KEYS: [&str; 2] = ["keys in the order of time", "keys at random"];
 
 /// An id as it would have been so much earlier. Copies are ten minutes apart.
 const MOVED: &str = "CREATE FUNCTION moved(id uuid, k integer) RETURNS uuid IMMUTABLE LANGUAGE sql RETURN
@@ -140,28 +140,34 @@ async fn filled(ground: &mut Ground, wanted: u32) -> (String, String) {
 pub async fn grown(options: Grown) {
     let mut ground = Ground::open(40, &[], &[]).await;
     ground.server.set(&options.postgres).await;
-    ground.ordered_keys = options.ordered_keys;
     let mut sides = vec![];
     for wanted in [10_000, options.payouts] {
         sides.push(filled(&mut ground, wanted).await);
     }
     let (shape, time) = (Shape::InFlight(options.in_flight), Duration::from_secs(options.seconds));
-    let mut samples: [Vec<Sample>; 2] = [vec![], vec![]];
+    // By the order of callers' keys, then by size.
+    let mut samples: [[Vec<Sample>; 2]; 2] = Default::default();
     for round in 0..options.rounds {
-        for n in 0..sides.len() {
-            let side = (n + round) % sides.len();
-            let (url, key) = &sides[side];
-            let service = ours::start(&ground.stage, url, key, &ours::Settings::default()).await;
-            ground.pike.send_to(vec![service.hook.clone()]);
-            ground.server.checkpoint().await;
-            let sample = ground.sample(&service, shape, Duration::from_secs(3), time).await;
-            eprintln!("round {round}, side {side}: {:.0}/s", sample.rate);
-            samples[side].push(sample);
-            service.stop().await;
+        for (keys, ordered) in [true, false].into_iter().enumerate() {
+            ground.ordered_keys = ordered;
+            for n in 0..sides.len() {
+                let side = (n + round) % sides.len();
+                let (url, key) = &sides[side];
+                let service = ours::start(&ground.stage, url, key, &ours::Settings::default()).await;
+                ground.pike.send_to(vec![service.hook.clone()]);
+                ground.server.checkpoint().await;
+                let sample = ground.sample(&service, shape, Duration::from_secs(3), time).await;
+                eprintln!("round {round}, side {side}, {}: {:.0}/s", KEYS[keys], sample.rate);
+                samples[keys][side].push(sample);
+                service.stop().await;
+            }
         }
     }
     ground.close().await;
-    report(&samples);
+    for (keys, samples) in KEYS.iter().zip(&samples) {
+        println!("\nCallers' {keys}:");
+        report(samples);
+    }
 }
 
 fn report([few, many]: &[Vec<Sample>; 2]) {
