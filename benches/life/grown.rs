@@ -115,7 +115,7 @@ async fn multiply(url: &str, copies: i64) {
 }
 
 /// A prepared database, its caller's key, how many payouts it has.
-async fn filled(ground: &mut Ground, wanted: u32) -> (String, String) {
+pub async fn filled(ground: &mut Ground, wanted: u32) -> (String, String) {
     let url = ground.database().await;
     let key = ours::prepare(&url, &[]).await;
     let began = Instant::now();

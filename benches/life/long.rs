@@ -2,6 +2,7 @@
 //! vacuum, sizes, cost, a line for each stretch.
 
 use crate::{
+    grown,
     load::Shape,
     measure::{float, memory},
     ours,
@@ -18,6 +19,9 @@ pub struct Long {
     /// Orders a second.
     #[arg(long, default_value_t = 200)]
     per_second: u32,
+    /// How many finished payouts there are already, about.
+    #[arg(long, default_value_t = 0)]
+    payouts: u32,
     /// Minutes for each line.
     #[arg(long, default_value_t = 5)]
     every: u64,
@@ -29,8 +33,14 @@ const TABLES: &str = "SELECT relname::text, n_dead_tup, pg_total_relation_size(r
 
 pub async fn long(options: Long) {
     let mut ground = Ground::open(40, &[], &[]).await;
-    let url = ground.database().await;
-    let key = ours::prepare(&url, &[]).await;
+    let (url, key) = match options.payouts {
+        0 => {
+            let url = ground.database().await;
+            let key = ours::prepare(&url, &[]).await;
+            (url, key)
+        }
+        payouts => grown::filled(&mut ground, payouts).await,
+    };
     let service = ours::start(&ground.stage, &url, &key, &ours::Settings::default()).await;
     ground.pike.send_to(vec![service.hook.clone()]);
     ground.pike.sign_with(ground.scheme(Side::Ours));

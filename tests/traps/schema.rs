@@ -1,6 +1,6 @@
 //! The last line of defence: what no code of ours may write, the database refuses, by a constraint's name.
 
-use crate::support::{Database, rules};
+use crate::support::{Database, is_done, paid, ready, rules, until, webhook};
 use payoutd::domain::id::PayoutId;
 
 const PERMIT: &str = "INSERT INTO permits (payout_id, kind, bound_to, rule_set, decided_at, project_id,
@@ -143,4 +143,27 @@ async fn a_confirm_stands_on_the_present_attempts_permit_alone() {
     ] {
         refusal(&database, sql, id).await;
     }
+}
+
+/// Those that have a row for each payout, and whose rows change. A fifth of ten million would be dead before
+/// anybody cleans up; `effects` and whatever else is changed holds few rows.
+#[tokio::test]
+async fn dead_rows_are_cleaned_up_by_their_number() {
+    let database = Database::fresh().await;
+    let engine = database.engine(rules(None)).await;
+    let id = database.processing(&engine, "user-1", 1).await[0];
+    let claims = database.claim_webhooks(2).await;
+    assert!(is_done(&engine.apply(vec![webhook(id, ready(id), claims[0])]).await[0]));
+    assert!(is_done(&engine.apply(vec![webhook(id, paid(id), claims[1])]).await[0]));
+    let changed = "SELECT count(*) FROM pg_stat_user_tables
+        WHERE n_tup_upd > 0 AND relname IN ('payouts', 'inbox')";
+    until("the changes to be counted", async || database.number(changed).await == 2).await;
+    let by_share =
+        "SELECT string_agg(s.relname, ', ') FROM pg_stat_user_tables s JOIN pg_class c ON c.oid = s.relid
+        WHERE (s.n_tup_upd > 0 OR s.relname IN ('notifications', 'told_sessions')) AND s.relname <> 'effects'
+            AND NOT coalesce(
+            c.reloptions @> ARRAY['autovacuum_vacuum_scale_factor=0', 'autovacuum_vacuum_threshold=50000'],
+            false)";
+    let by_share: Option<String> = sqlx::query_scalar(by_share).fetch_one(&database.pool).await.unwrap();
+    assert_eq!(by_share, None);
 }
