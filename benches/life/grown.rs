@@ -12,6 +12,7 @@ use clap::Args;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use std::{
     collections::BTreeMap,
+    sync::atomic::Ordering,
     time::{Duration, Instant},
 };
 
@@ -39,7 +40,11 @@ const TABLES: [(&str, &[(&str, &str)]); 6] = [
             ("id", "moved(id, k)"),
             ("idempotency_key", "md5(idempotency_key || k)"),
             ("reference", "reference || '-' || k"),
-            ("session_id", "'ps_' || md5(session_id || k)"),
+            // As the stub's, which have twenty digits.
+            (
+                "session_id",
+                "'ps_' || lpad((abs(hashtextextended(session_id, k)) * 2::numeric)::text, 20, '0')",
+            ),
             ("provider_payout_id", "md5(provider_payout_id || k)"),
             // Those that are really so old have been looked at for returns.
             ("next_check_at", "next_check_at"),
@@ -62,8 +67,12 @@ const TABLES: [(&str, &[(&str, &str)]); 6] = [
     ),
 ];
 
-/// How callers' keys come.
-const KEYS: [&str; 2] = ["keys in the order of time", "keys at random"];
+/// How callers' keys and Pike's sessions are named: whether each in the order of time.
+const KINDS: [(&str, bool, bool); 3] = [
+    ("keys and sessions in the order of time", true, true),
+    ("keys in the order of time, sessions in none", true, false),
+    ("keys and sessions in no order", false, false),
+];
 
 /// An id as it would have been so much earlier. Copies are ten minutes apart.
 const MOVED: &str = "CREATE FUNCTION moved(id uuid, k integer) RETURNS uuid IMMUTABLE LANGUAGE sql RETURN
@@ -145,11 +154,12 @@ pub async fn grown(options: Grown) {
         sides.push(filled(&mut ground, wanted).await);
     }
     let (shape, time) = (Shape::InFlight(options.in_flight), Duration::from_secs(options.seconds));
-    // By the order of callers' keys, then by size.
-    let mut samples: [[Vec<Sample>; 2]; 2] = Default::default();
+    // By kind, then by size.
+    let mut samples: [[Vec<Sample>; 2]; KINDS.len()] = Default::default();
     for round in 0..options.rounds {
-        for (keys, ordered) in [true, false].into_iter().enumerate() {
-            ground.ordered_keys = ordered;
+        for (samples, (name, keys, sessions)) in samples.iter_mut().zip(KINDS) {
+            ground.ordered_keys = keys;
+            ground.pike.counts_up.store(sessions, Ordering::Relaxed);
             for n in 0..sides.len() {
                 let side = (n + round) % sides.len();
                 let (url, key) = &sides[side];
@@ -157,15 +167,15 @@ pub async fn grown(options: Grown) {
                 ground.pike.send_to(vec![service.hook.clone()]);
                 ground.server.checkpoint().await;
                 let sample = ground.sample(&service, shape, Duration::from_secs(3), time).await;
-                eprintln!("round {round}, side {side}, {}: {:.0}/s", KEYS[keys], sample.rate);
-                samples[keys][side].push(sample);
+                eprintln!("round {round}, side {side}, {name}: {:.0}/s", sample.rate);
+                samples[side].push(sample);
                 service.stop().await;
             }
         }
     }
     ground.close().await;
-    for (keys, samples) in KEYS.iter().zip(&samples) {
-        println!("\nCallers' {keys}:");
+    for ((name, ..), samples) in KINDS.iter().zip(&samples) {
+        println!("\n{name}:");
         report(samples);
     }
 }

@@ -41,6 +41,8 @@ pub struct Pike {
     pub calls: AtomicU64,
     /// While it is, every call is answered 503.
     pub away: AtomicBool,
+    /// Whether sessions' ids are counted up.
+    pub counts_up: AtomicBool,
 }
 
 /// What a start said.
@@ -97,6 +99,7 @@ impl Pike {
             acknowledged: Mutex::default(),
             calls: AtomicU64::new(0),
             away: AtomicBool::new(false),
+            counts_up: AtomicBool::new(false),
         });
         let router = Router::new()
             .route("/api/v2/session/create", post(create))
@@ -160,8 +163,12 @@ async fn create(State(pike): State<Arc<Pike>>, _body: Bytes) -> Answer {
     if pike.is_away() {
         return AWAY;
     }
-    // Each once, in no order: nobody's index is to grow at its end because of us.
-    let id = pike.next.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let number = pike.next.fetch_add(1, Ordering::Relaxed);
+    // Each once, in no order as a rule: nobody's index is to grow at its end because of us.
+    let id = match pike.counts_up.load(Ordering::Relaxed) {
+        true => number,
+        false => number.wrapping_mul(0x9e37_79b9_7f4a_7c15),
+    };
     let now = now();
     Ok(format!(
         r#"{{"status":"ok","session":{{"id":"ps_{id:020}","status":"created","created_at":"{now}","updated_at":"{now}"}}}}"#
