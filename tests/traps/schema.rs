@@ -154,7 +154,8 @@ const BY_NUMBER: [(&str, u32); 5] = [
     ("payouts", 20_000),
     ("told_sessions", 20_000),
 ];
-/// Only added to, but for what is rare: a permit that is decided again, the report of a day that is read again.
+/// Only added to, but for what is rare: a permit that is decided again, the report of a day that is read
+/// again.
 const ADDED_TO: [&str; 8] = [
     "anomalies",
     "attempts",
