@@ -1,9 +1,10 @@
 //! What the steps of many payouts write: one statement for all of it, however many there are, made of a
-//! part for each table that gets rows, one array for each column. Each statement more would cost a round
+//! part for each table that gets rows, one array of rows for each. Each statement more would cost a round
 //! trip, and a batch as one JSON text several times as much to read. The payouts are locked, or known to be
 //! as they were.
 
 mod parts;
+mod rows;
 mod text;
 
 use super::{
@@ -12,15 +13,14 @@ use super::{
     encoding::Code,
     history::Entry,
     inbox::{InboxClaim, Incoming},
-    notifications::{Delivery, NewNotification, Settled},
-    payouts::{NewPayout, Stored, inserted, state_columns},
+    notifications::{NewNotification, Settled},
+    payouts::{NewPayout, Stored, inserted},
     permits::NewPermit,
-    rules::{self, NewDecision},
+    rules::NewDecision,
 };
-use crate::domain::{effect::EffectKind, id::PayoutId, payout::Payout};
-use sqlx::{
-    Arguments, AssertSqlSafe, Encode, PgConnection, Postgres, Type, error::BoxDynError, postgres::PgArguments,
-};
+use crate::domain::{effect::EffectKind, id::PayoutId};
+use rows::{Claim, Ended, Judged, Kept, Moved, Noted, Ordered, Permitted, Told, Voided, Wanted};
+use sqlx::{Arguments, AssertSqlSafe, PgConnection, error::BoxDynError, postgres::PgArguments};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -71,8 +71,8 @@ pub struct Stands {
     pub inbox: Vec<(PayoutId, InboxClaim)>,
     /// Not there yet, and each but once: kept with what they show.
     pub fresh: Vec<(PayoutId, Arc<Incoming>)>,
-    /// The switches of confirms that the rules were asked under ([`rules::in_one_word`]); held, and looked
-    /// at, before anything is locked. What is permitted then bears the time of the database after that.
+    /// The switches of confirms that the rules were asked under ([`super::rules::in_one_word`]); held, and
+    /// looked at, before anything is locked. What is permitted then bears the database's time after that.
     pub switches: Option<String>,
 }
 
@@ -162,235 +162,58 @@ pub async fn write(
 pub fn arguments(steps: &Steps<'_>, stands: Option<&Stands>) -> Result<PgArguments, BoxDynError> {
     let [_, moved, called, read, kept, told, permitted, judged, noted, voided, wanted, ordered, settled] =
         parts::parts(steps, stands).map(|(_, taken)| taken);
-    let mut columns = Columns::default();
+    let mut arguments = PgArguments::default();
     if let Some(switches) = stands.and_then(|on| on.switches.as_deref()) {
-        columns = columns.bind(switches);
+        arguments.add(switches)?;
     }
     if moved {
-        columns = bind_moved(columns, &steps.moved, stands);
+        arguments.add(rows(&steps.moved, |stored| Moved::of(stored, stands)))?;
     }
     if let Some(stands) = stands {
-        columns = bind_stands(columns, stands, [called, read, kept]);
+        if called {
+            arguments
+                .add(rows(&stands.effects, |(payout, claim)| Claim::of(*payout, claim.id, claim.fence)))?;
+        }
+        if read {
+            arguments
+                .add(rows(&stands.inbox, |(payout, claim)| Claim::of(*payout, claim.id, claim.fence)))?;
+        }
+        if kept {
+            arguments.add(rows(&stands.fresh, |(payout, webhook)| Kept::of(*payout, webhook)))?;
+        }
     }
     if told {
-        columns = bind_history(columns, steps.history);
+        arguments.add(rows(steps.history, Told::of))?;
     }
     if permitted {
-        columns = bind_permits(columns, steps.permits);
+        arguments.add(rows(steps.permits, Permitted::of))?;
     }
     if judged {
-        columns = bind_decisions(columns, steps.decisions);
+        arguments.add(rows(steps.decisions, Judged::of))?;
     }
     if noted {
-        columns = bind_notifications(columns, steps.notifications);
+        arguments.add(rows(steps.notifications, Noted::of))?;
     }
     if voided {
-        columns = bind_voided(columns, steps.voided);
+        arguments.add(rows(steps.voided, |(payout, kind)| Voided::of(*payout, *kind)))?;
     }
     if wanted {
-        columns = bind_wanted(columns, steps.wanted);
+        arguments.add(rows(steps.wanted, Wanted::of))?;
     }
     if ordered {
-        columns = bind_orders(columns, &steps.orders);
+        let orders = &steps.orders;
+        let new: Vec<_> = orders.new.iter().zip(orders.leases).collect();
+        arguments.add(rows(&new, |(new, lease)| Ordered::of(new, **lease)))?;
+        arguments.add(orders.first_look.as_seconds_f64())?;
     }
     if settled {
-        columns = bind_settled(columns, steps.settled);
+        arguments.add(rows(steps.settled, Ended::of))?;
     }
-    columns.error.map_or(Ok(columns.arguments), Err)
+    Ok(arguments)
 }
 
-#[derive(Default)]
-struct Columns {
-    arguments: PgArguments,
-    error: Option<BoxDynError>,
-}
-
-impl Columns {
-    fn bind<'t, T: Encode<'t, Postgres> + Type<Postgres>>(mut self, column: T) -> Self {
-        if let Err(error) = self.arguments.add(column) {
-            self.error.get_or_insert(error);
-        }
-        self
-    }
-}
-
-/// The column of a batch.
-fn column<'a, T, C>(rows: &'a [T], of: impl Fn(&'a T) -> C) -> Vec<C> {
-    rows.iter().map(of).collect()
-}
-
-fn bind_stands(mut columns: Columns, on: &Stands, [called, read, kept]: [bool; 3]) -> Columns {
-    if called {
-        columns = columns
-            .bind(column(&on.effects, |(payout, _)| payout.0))
-            .bind(column(&on.effects, |(_, claim)| claim.id))
-            .bind(column(&on.effects, |(_, claim)| claim.fence));
-    }
-    if read {
-        columns = columns
-            .bind(column(&on.inbox, |(payout, _)| payout.0))
-            .bind(column(&on.inbox, |(_, claim)| claim.id))
-            .bind(column(&on.inbox, |(_, claim)| claim.fence));
-    }
-    if kept {
-        columns = columns
-            .bind(column(&on.fresh, |(payout, _)| payout.0))
-            .bind(column(&on.fresh, |(_, new)| new.project.0.as_str()))
-            .bind(column(&on.fresh, |(_, new)| new.known_by()))
-            .bind(column(&on.fresh, |(_, new)| new.body.as_slice()))
-            .bind(column(&on.fresh, |(_, new)| new.body_hash.as_slice()));
-    }
-    columns
-}
-
-fn bind_moved(columns: Columns, moved: &[&Stored], stands: Option<&Stands>) -> Columns {
-    let payouts: Vec<&Payout> = moved.iter().map(|stored| &stored.payout).collect();
-    let states = column(&payouts, |payout| state_columns::encode(&payout.state));
-    let raised = |payout: &Payout| payout.raised.iter().map(Code::code).collect::<Vec<_>>().join(",");
-    let facts = column(&payouts, |payout| &payout.facts);
-    // No transaction has the number 0: what stands on nothing is not written.
-    let writer = |payout: &Payout| stands.map(|on| on.moved.get(&payout.id).map_or(0, |writer| writer.0));
-    columns
-        .bind(column(&payouts, |payout| payout.id.0))
-        .bind(column(&payouts, |payout| payout.version))
-        .bind(column(&payouts, |payout| payout.attempt))
-        .bind(column(&states, |state| state.state))
-        .bind(column(&payouts, |payout| payout.status().code()))
-        .bind(column(&payouts, |payout| payout.since))
-        .bind(column(moved, |stored| stored.updated_at))
-        .bind(column(moved, |stored| stored.next_check_at))
-        .bind(column(&states, |state| state.session_id))
-        .bind(column(&states, |state| state.retry_at))
-        .bind(column(&states, |state| state.hold_until))
-        .bind(column(&states, |state| state.hold_cause))
-        .bind(column(&states, |state| state.cancel_cause.clone()))
-        .bind(column(&states, |state| state.failure_code))
-        .bind(column(&payouts, |payout| payout.permit.as_ref().map(|permit| permit.kind.code())))
-        .bind(column(&payouts, |payout| payout.permit.as_ref().map(|permit| permit.bound_to.as_slice())))
-        .bind(column(&payouts, |payout| payout.anomaly.as_ref().map(Code::code)))
-        .bind(column(&payouts, |payout| raised(payout)))
-        .bind(column(&facts, |facts| facts.payout_id.as_deref()))
-        .bind(column(&facts, |facts| facts.card.brand.as_deref()))
-        .bind(column(&facts, |facts| facts.card.last4.as_deref()))
-        .bind(column(&facts, |facts| facts.card.bin.as_deref()))
-        .bind(column(&facts, |facts| facts.card.card_id.as_deref()))
-        .bind(column(&facts, |facts| facts.card.country.as_deref()))
-        .bind(column(&facts, |facts| facts.rrn.as_deref()))
-        .bind(column(&facts, |facts| facts.auth_code.as_deref()))
-        .bind(column(&facts, |facts| facts.fee_minor))
-        .bind(column(&facts, |facts| facts.fee_currency.as_deref()))
-        .bind(column(&facts, |facts| facts.error.as_ref().map(|error| error.code.as_str())))
-        .bind(column(&facts, |facts| facts.error.as_ref().map(|error| error.description.as_str())))
-        .bind(column(&payouts, |payout| payout.state.is_final()))
-        .bind(column(&payouts, |payout| writer(payout)))
-}
-
-fn bind_history(columns: Columns, entries: &[Entry]) -> Columns {
-    columns
-        .bind(column(entries, |entry| entry.payout.0))
-        .bind(column(entries, |entry| entry.seq))
-        .bind(column(entries, |entry| entry.at))
-        .bind(column(entries, |entry| entry.event.as_str()))
-        .bind(column(entries, |entry| entry.decision))
-        .bind(column(entries, |entry| entry.reason))
-        .bind(column(entries, |entry| entry.from_state))
-        .bind(column(entries, |entry| entry.to_state))
-        .bind(column(entries, |entry| entry.actor.as_deref()))
-        .bind(column(entries, |entry| entry.detail.as_deref()))
-}
-
-fn bind_permits(columns: Columns, permits: &[NewPermit]) -> Columns {
-    columns
-        .bind(column(permits, |new| new.payout.id.0))
-        .bind(column(permits, |new| new.permit.kind.code()))
-        .bind(column(permits, |new| new.permit.bound_to.as_slice()))
-        .bind(column(permits, |new| new.rule_set.as_str()))
-        .bind(column(permits, |new| new.decided_at))
-        .bind(column(permits, |new| new.payout.project.0.as_str()))
-        .bind(column(permits, |new| new.payout.order.customer_reference.as_str()))
-        .bind(column(permits, |new| new.payout.order.amount.currency().code()))
-        .bind(column(permits, |new| new.payout.order.amount.minor()))
-}
-
-fn bind_decisions(columns: Columns, decisions: &[NewDecision]) -> Columns {
-    columns
-        .bind(column(decisions, |decision| decision.payout.0))
-        .bind(column(decisions, |decision| decision.seq))
-        .bind(column(decisions, |decision| decision.at))
-        .bind(column(decisions, |decision| decision.verdict.rule_set.as_str()))
-        .bind(column(decisions, |decision| decision.verdict.outcome.code()))
-        .bind(column(decisions, |decision| rules::hits(&decision.verdict).to_string()))
-        .bind(column(decisions, |decision| rules::inputs(&decision.verdict).to_string()))
-}
-
-fn bind_notifications(columns: Columns, new: &[NewNotification]) -> Columns {
-    columns
-        .bind(column(new, |message| message.id))
-        .bind(column(new, |message| message.project.0.as_str()))
-        .bind(column(new, |message| message.payout.0))
-        .bind(column(new, |message| message.seq))
-        .bind(column(new, |message| message.kind.as_str()))
-        .bind(column(new, |message| message.payload.as_str()))
-        .bind(column(new, |message| message.at))
-        .bind(column(new, |message| message.lease.map(|lease| lease.as_secs_f64())))
-}
-
-fn bind_voided(columns: Columns, voided: &[(PayoutId, EffectKind)]) -> Columns {
-    columns.bind(column(voided, |(payout, _)| payout.0)).bind(column(voided, |(_, kind)| kind.code()))
-}
-
-fn bind_wanted(columns: Columns, wanted: &[NewEffect<'_>]) -> Columns {
-    let stored = wanted.iter().map(|new| (new.stored, new.kind));
-    let permits = stored.map(|(stored, kind)| {
-        let permit = stored.payout.permit.as_ref();
-        permit.filter(|permit| permit.kind.code() == kind.code()).map(|permit| permit.bound_to.as_slice())
-    });
-    let needs_permit = |kind: EffectKind| matches!(kind, EffectKind::Confirm | EffectKind::Cancel);
-    columns
-        .bind(column(wanted, |new| new.stored.payout.id.0))
-        .bind(column(wanted, |new| new.kind.code()))
-        .bind(column(wanted, |new| needs_permit(new.kind).then(|| new.kind.code())))
-        .bind(column(wanted, |new| new.stored.payout.project.0.as_str()))
-        .bind(permits.collect::<Vec<_>>())
-        .bind(column(wanted, |new| new.lease.map(|lease| lease.as_secs_f64())))
-}
-
-fn bind_orders(columns: Columns, orders: &Orders<'_>) -> Columns {
-    let new = orders.new;
-    columns
-        .bind(column(new, |new| new.id.0))
-        .bind(column(new, |new| new.project.0.as_str()))
-        .bind(column(new, |new| new.idempotency_key.as_str()))
-        .bind(column(new, |new| new.request_fingerprint.as_slice()))
-        .bind(column(new, |new| new.order.amount.minor()))
-        .bind(column(new, |new| new.order.amount.currency().code()))
-        .bind(column(new, |new| new.order.destination.code()))
-        .bind(column(new, |new| new.destination_secret.as_str()))
-        .bind(column(new, |new| new.order.destination_fingerprint.as_slice()))
-        .bind(column(new, |new| new.order.recipient_name.as_str()))
-        .bind(column(new, |new| new.order.customer_reference.as_str()))
-        .bind(column(new, |new| new.order.reference.as_deref()))
-        .bind(column(new, |new| new.metadata.as_str()))
-        .bind(column(new, |new| new.order.created_by.as_str()))
-        .bind(column(orders.leases, |lease| lease.map(|lease| lease.as_secs_f64())))
-        .bind(orders.first_look.as_seconds_f64())
-}
-
-fn bind_settled(columns: Columns, settled: &[Settled]) -> Columns {
-    let told = |settled: &Settled| match &settled.delivery {
-        Delivery::Delivered => (true, None),
-        Delivery::Retry(after, _) => (false, Some(after.as_secs_f64())),
-        Delivery::GaveUp(_) => (false, None),
-    };
-    columns
-        .bind(column(settled, |settled| settled.id))
-        .bind(column(settled, |settled| settled.fence))
-        .bind(column(settled, |settled| told(settled).0))
-        .bind(column(settled, |settled| told(settled).1))
-        .bind(column(settled, |settled| match &settled.delivery {
-            Delivery::Delivered => None,
-            Delivery::Retry(_, error) | Delivery::GaveUp(error) => Some(error.as_str()),
-        }))
+fn rows<'a, T, R>(of: &'a [T], row: impl Fn(&'a T) -> R) -> Vec<R> {
+    of.iter().map(row).collect()
 }
 
 #[cfg(test)]

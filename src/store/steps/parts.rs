@@ -5,20 +5,29 @@ use super::{Stands, Steps};
 /// One table's part of the statement, numbered as if it were alone.
 pub(super) struct Part {
     pub(super) name: &'static str,
-    pub(super) columns: usize,
+    /// The composite that its first parameter is an array of, which is `{rows}` in what follows.
+    row: &'static str,
+    pub(super) parameters: usize,
     pub(super) sql: &'static str,
     /// What comes before one more condition.
     pub(super) and: &'static str,
     pub(super) after: &'static str,
 }
 
-const fn part(name: &'static str, columns: usize, sql: &'static str) -> Part {
-    Part { name, columns, sql, and: " WHERE ", after: "" }
+impl Part {
+    /// Its rows, if so many parameters come before.
+    pub(super) fn rows(&self, before: usize) -> String {
+        format!("unnest(${}::{}[])", before + 1, self.row)
+    }
+}
+
+const fn part(name: &'static str, row: &'static str, sql: &'static str) -> Part {
+    Part { name, row, parameters: 1, sql, and: " WHERE ", after: "" }
 }
 
 /// The switches, held before they are looked at and until what they allow is committed; no instant if they
 /// are not as they were thought to be. Before any payout is locked, as for whoever throws one.
-pub(super) const SWITCHED: Part = part("switched", 1, "SELECT switches_held($1::text) AS at");
+pub(super) const SWITCHED: Part = part("switched", "", "SELECT switches_held($1::text) AS at");
 
 /// The payouts that move, if their rows are as this process wrote or read them; the others stay, and so does
 /// all that goes with them. Who names no transaction has them locked. In the order of their ids as a rule, as
@@ -26,32 +35,23 @@ pub(super) const SWITCHED: Part = part("switched", 1, "SELECT switches_held($1::
 /// again.
 pub(super) const MOVED: Part = Part {
     name: "moved",
-    columns: 32,
+    row: "moved_row",
+    parameters: 1,
     sql: "
         UPDATE payouts p SET version = n.version, attempt = n.attempt, state = n.state,
             status = n.status, since = n.since, updated_at = n.updated_at,
             next_check_at = n.next_check_at, session_id = n.session_id, retry_at = n.retry_at,
             hold_until = n.hold_until, hold_cause = n.hold_cause, cancel_cause = n.cancel_cause,
             failure_code = n.failure_code, permit_kind = n.permit_kind, permit_hash = n.permit_hash,
-            anomaly = n.anomaly, raised = string_to_array(n.raised, ','),
+            anomaly = n.anomaly, raised = n.raised,
             provider_payout_id = n.provider_payout_id, card_brand = n.card_brand,
             card_last4 = n.card_last4, card_bin = n.card_bin, card_id = n.card_id,
             card_country = n.card_country, rrn = n.rrn, auth_code = n.auth_code,
             fee_minor = n.fee_minor, fee_currency = n.fee_currency, error_code = n.error_code,
             error_description = n.error_description,
-            destination_secret = CASE WHEN n.final THEN NULL ELSE p.destination_secret END
-        FROM unnest($1::uuid[], $2::bigint[], $3::integer[], $4::text[], $5::text[], $6::timestamptz[],
-            $7::timestamptz[], $8::timestamptz[], $9::text[], $10::timestamptz[], $11::timestamptz[],
-            $12::text[], $13::text[], $14::text[], $15::text[], $16::bytea[], $17::text[], $18::text[],
-            $19::text[], $20::text[], $21::text[], $22::text[], $23::text[], $24::text[], $25::text[],
-            $26::text[], $27::bigint[], $28::text[], $29::text[], $30::text[], $31::boolean[],
-            $32::bigint[])
-            AS n(id, version, attempt, state, status, since, updated_at, next_check_at, session_id,
-            retry_at, hold_until, hold_cause, cancel_cause, failure_code, permit_kind, permit_hash,
-            anomaly, raised, provider_payout_id, card_brand, card_last4, card_bin, card_id,
-            card_country, rrn, auth_code, fee_minor, fee_currency, error_code, error_description, final,
-            written_by)
-        WHERE p.id = n.id AND coalesce(p.xmin::text::bigint = n.written_by, true)",
+            destination_secret = CASE WHEN n.is_final THEN NULL ELSE p.destination_secret END
+        FROM {rows} AS n
+        WHERE p.id = n.payout_id AND coalesce(p.xmin::text::bigint = n.written_by, true)",
     and: " AND ",
     after: " RETURNING p.id",
 };
@@ -60,20 +60,21 @@ pub(super) const MOVED: Part = Part {
 /// a webhook is done is asked in words that no index is for: that of the open ones grows in a backlog.
 pub(super) const CALLED: Part = Part {
     name: "called",
-    columns: 3,
+    row: "claim_row",
+    parameters: 1,
     sql: "
-        DELETE FROM effects e USING unnest($1::uuid[], $2::bigint[], $3::integer[])
-            AS n(payout_id, id, fence)
+        DELETE FROM effects e USING {rows} AS n
         WHERE e.id = n.id AND e.fence = n.fence",
     and: " AND ",
     after: " RETURNING 1",
 };
 pub(super) const READ: Part = Part {
     name: "read",
-    columns: 3,
+    row: "claim_row",
+    parameters: 1,
     sql: "
         UPDATE inbox i SET done_at = now(), outcome = 'applied', lease_until = NULL
-        FROM unnest($1::uuid[], $2::bigint[], $3::integer[]) AS n(payout_id, id, fence)
+        FROM {rows} AS n
         WHERE i.id = n.id AND i.fence = n.fence AND coalesce(i.done_at, 'infinity') = 'infinity'",
     and: " AND ",
     after: " RETURNING 1",
@@ -82,12 +83,12 @@ pub(super) const READ: Part = Part {
 /// Webhooks that came with what they show. In the order in which whoever keeps them alone does.
 pub(super) const KEPT: Part = Part {
     name: "kept",
-    columns: 5,
+    row: "kept_row",
+    parameters: 1,
     sql: "
         INSERT INTO inbox (project_id, body_hash, body, fence, done_at, outcome)
         SELECT n.project_id, n.known_by, n.body, 1, now(), 'applied'
-        FROM unnest($1::uuid[], $2::text[], $3::bytea[], $4::bytea[], $5::bytea[])
-            AS n(payout_id, project_id, known_by, body, hash_alone)
+        FROM {rows} AS n
         WHERE NOT EXISTS (
             SELECT FROM inbox i WHERE i.project_id = n.project_id AND i.body_hash = n.hash_alone)",
     and: " AND ",
@@ -98,57 +99,50 @@ pub(super) const KEPT: Part = Part {
 
 pub(super) const TOLD: Part = part(
     "told",
-    10,
+    "told_row",
     "
         INSERT INTO history
             (payout_id, seq, at, event, decision, reason, from_state, to_state, actor, detail)
-        SELECT n.* FROM unnest($1::uuid[], $2::bigint[], $3::timestamptz[], $4::text[], $5::text[],
-            $6::text[], $7::text[], $8::text[], $9::text[], $10::text[])
-            AS n(payout_id, seq, at, event, decision, reason, from_state, to_state, actor, detail)",
+        SELECT n.* FROM {rows} AS n",
 );
 
 pub(super) const PERMITTED: Part = part(
     "permitted",
-    9,
+    "permitted_row",
     "
         INSERT INTO permits (payout_id, kind, bound_to, rule_set, decided_at, project_id,
             customer_reference, currency, amount_minor)
         SELECT n.payout_id, n.kind, n.bound_to, n.rule_set, {at}, n.project_id, n.customer_reference,
             n.currency, n.amount_minor
-        FROM unnest($1::uuid[], $2::text[], $3::bytea[], $4::text[], $5::timestamptz[],
-            $6::text[], $7::text[], $8::text[], $9::bigint[])
-            AS n(payout_id, kind, bound_to, rule_set, at, project_id, customer_reference, currency,
-            amount_minor)",
+        FROM {rows} AS n",
 );
 
 pub(super) const JUDGED: Part = part(
     "judged",
-    7,
+    "judged_row",
     "
         INSERT INTO decisions (payout_id, seq, at, rule_set, outcome, hits, inputs)
         SELECT n.payout_id, n.seq, {at}, n.rule_set, n.outcome, n.hits, n.inputs
-        FROM unnest($1::uuid[], $2::bigint[], $3::timestamptz[], $4::text[], $5::text[],
-            $6::text[], $7::text[]) AS n(payout_id, seq, at, rule_set, outcome, hits, inputs)",
+        FROM {rows} AS n",
 );
 
 pub(super) const NOTED: Part = part(
     "noted",
-    8,
+    "noted_row",
     "
         INSERT INTO notifications
             (id, project_id, payout_id, seq, kind, payload, created_at, due_at, fence, lease_until)
         SELECT id, project_id, payout_id, seq, kind, payload, at, now(), (lease IS NOT NULL)::integer,
             clock_timestamp() + make_interval(secs => lease)
-        FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::bigint[], $5::text[], $6::text[],
-            $7::timestamptz[], $8::float8[])
-            AS n(id, project_id, payout_id, seq, kind, payload, at, lease)",
+        FROM {rows} AS n",
 );
 
 pub(super) const VOIDED: Part = Part {
     name: "voided",
-    columns: 2,
+    row: "voided_row",
+    parameters: 1,
     sql: "
-        DELETE FROM effects e USING unnest($1::uuid[], $2::text[]) AS n(payout_id, kind)
+        DELETE FROM effects e USING {rows} AS n
         WHERE e.payout_id = n.payout_id AND e.kind = n.kind",
     and: " AND ",
     after: " RETURNING e.id",
@@ -156,13 +150,13 @@ pub(super) const VOIDED: Part = Part {
 
 pub(super) const WANTED: Part = Part {
     name: "wanted",
-    columns: 6,
+    row: "wanted_row",
+    parameters: 1,
     sql: "
         INSERT INTO effects (payout_id, kind, permit_kind, project_id, bound_to, fence, lease_until)
         SELECT n.payout_id, n.kind, n.permit_kind, n.project_id, n.bound_to, (n.lease IS NOT NULL)::integer,
             clock_timestamp() + make_interval(secs => n.lease)
-        FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bytea[], $6::float8[])
-            AS n(payout_id, kind, permit_kind, project_id, bound_to, lease)",
+        FROM {rows} AS n",
     and: " WHERE ",
     after: "
         ON CONFLICT (payout_id, kind) DO NOTHING RETURNING id, fence, payout_id, kind",
@@ -173,15 +167,10 @@ pub(super) const WANTED: Part = Part {
 /// in a circle.
 pub(super) const ORDERED: Part = Part {
     name: "ordered",
-    columns: 16,
+    row: "ordered_row",
+    parameters: 2,
     sql: "
-        SELECT n.*, make_interval(secs => $16) AS first_look
-        FROM unnest($1::uuid[], $2::text[], $3::text[], $4::bytea[], $5::bigint[], $6::text[],
-            $7::text[], $8::text[], $9::bytea[], $10::text[], $11::text[], $12::text[], $13::text[],
-            $14::text[], $15::float8[])
-        AS n(id, project_id, idempotency_key, request_fingerprint, amount_minor, currency, destination_kind,
-            destination_secret, destination_fingerprint, recipient_name, customer_reference, reference,
-            metadata, created_by, lease)",
+        SELECT n.*, make_interval(secs => $2) AS first_look FROM {rows} AS n",
     and: " WHERE ",
     after: "),
     inserted AS (
@@ -208,13 +197,13 @@ pub(super) const ORDERED: Part = Part {
 /// What became of deliveries whose claims are still good, each once.
 pub(super) const SETTLED: Part = Part {
     name: "settled",
-    columns: 5,
+    row: "settled_row",
+    parameters: 1,
     sql: "
         UPDATE notifications n SET attempts = n.attempts + 1, lease_until = NULL, last_error = s.error,
             delivered_at = CASE WHEN s.delivered THEN now() END,
             due_at = now() + make_interval(secs => s.retry_after)
-        FROM unnest($1::uuid[], $2::integer[], $3::boolean[], $4::float8[], $5::text[])
-            AS s(id, fence, delivered, retry_after, error)
+        FROM {rows} AS s
         WHERE n.id = s.id AND n.fence = s.fence AND n.lease_until IS NOT NULL",
     and: " AND ",
     after: "",

@@ -2,7 +2,7 @@
 
 use super::{parts::*, text::*, *};
 
-/// Every choice of parts has its own text, with a parameter for each column and no other.
+/// Every choice of parts has its own text, with its parameters and no other.
 #[test]
 fn parameters_are_numbered_through() {
     for mask in 1..1_usize << PARTS {
@@ -11,8 +11,8 @@ fn parameters_are_numbered_through() {
             *has_rows = mask & (1 << at) != 0;
         }
         let text = statement(&parts);
-        let columns: usize =
-            parts.iter().filter(|(_, has_rows)| *has_rows).map(|(part, _)| part.columns).sum();
+        let parameters: usize =
+            parts.iter().filter(|(_, has_rows)| *has_rows).map(|(part, _)| part.parameters).sum();
         let mut found: Vec<usize> = (text.split('$').skip(1))
             .map(|piece| piece.chars().take_while(char::is_ascii_digit).collect::<String>())
             .map(|number| number.parse().unwrap())
@@ -20,6 +20,6 @@ fn parameters_are_numbered_through() {
         found.sort_unstable();
         // Counted, too.
         found.dedup();
-        assert_eq!(found, (1..=columns).collect::<Vec<_>>(), "{mask:b}");
+        assert_eq!(found, (1..=parameters).collect::<Vec<_>>(), "{mask:b}");
     }
 }

@@ -49,7 +49,8 @@ pub(super) fn statement(parts: &[(Part, bool); PARTS]) -> &'static str {
                 text.push_str(if before == 0 { "WITH " } else { ", " });
                 text.push_str(part.name);
                 text.push_str(" AS (");
-                text.push_str(&numbered_after(before, part.sql).replace("{at}", at));
+                let sql = numbered_after(before, part.sql);
+                text.push_str(&sql.replace("{rows}", &part.rows(before)).replace("{at}", at));
                 let is = |one: Part| part.name == one.name;
                 let of_none = is(ORDERED) || is(SETTLED);
                 let follows = moved && !(is(SWITCHED) || is(MOVED) || of_none);
@@ -72,7 +73,7 @@ pub(super) fn statement(parts: &[(Part, bool); PARTS]) -> &'static str {
                 if is(MOVED) {
                     text.push_str(STOOD);
                 }
-                before += part.columns;
+                before += part.parameters;
             }
         }
         for (part, rows) in [(WANTED.name, CLAIMED), (VOIDED.name, OVER), (ORDERED.name, INSERTED)] {
@@ -80,49 +81,48 @@ pub(super) fn statement(parts: &[(Part, bool); PARTS]) -> &'static str {
                 text.push_str(rows);
             }
         }
-        for (_, payouts) in numbers(parts, &[MOVED]) {
-            text.push_str(&gone(payouts, held));
+        for (_, rows) in rows(parts, &[MOVED]) {
+            text.push_str(&gone(&rows, held));
         }
         text.push_str(WRITER);
-        text.push_str(&unless_stale(&numbers(parts, &[CALLED, READ, KEPT])));
+        text.push_str(&unless_stale(&rows(parts, &[CALLED, READ, KEPT])));
         text
     })
 }
 
-/// The payouts that are not as they were, of those whose ids are this parameter, each with whether it is the
-/// switches that are not.
-fn gone(payouts: usize, held: bool) -> String {
+/// The payouts that are not as they were, of these rows, each with whether it is the switches that are not.
+fn gone(rows: &str, held: bool) -> String {
     let switches = if held { "(SELECT (at IS NULL)::integer FROM switched)" } else { "0" };
     format!(
         " SELECT 0, {switches}, n.payout_id, NULL::text, NULL::text, NULL::timestamptz, NULL::timestamptz
-        FROM unnest(${payouts}::uuid[]) AS n(payout_id) WHERE NOT {STANDS} UNION ALL"
+        FROM {rows} AS n WHERE NOT {STANDS} UNION ALL"
     )
 }
 
 /// Nothing at all is written if a cause of a payout that stands is no longer there: somebody else has taken
 /// it. Counted once they are closed, so that none is closed for nothing.
-fn unless_stale(causes: &[(&str, usize)]) -> String {
+fn unless_stale(causes: &[(&str, String)]) -> String {
     let mut cases = String::new();
-    for (name, payouts) in causes {
+    for (name, rows) in causes {
         cases.push_str(&format!(
             " WHEN (SELECT count(*) FROM {name}) <>
-            (SELECT count(*) FROM unnest(${payouts}::uuid[]) AS n(payout_id) WHERE {STANDS})
+            (SELECT count(*) FROM {rows} AS n WHERE {STANDS})
             THEN steps_stale()"
         ));
     }
     if cases.is_empty() { cases } else { format!(" WHERE CASE{cases} ELSE true END") }
 }
 
-/// Those of these parts that have rows, each with the number of its first parameter: the payouts' ids.
-fn numbers(parts: &[(Part, bool); PARTS], of: &[Part]) -> Vec<(&'static str, usize)> {
-    let (mut numbers, mut before) = (vec![], 0);
+/// Those of these parts that have rows, each with them.
+fn rows(parts: &[(Part, bool); PARTS], of: &[Part]) -> Vec<(&'static str, String)> {
+    let (mut rows, mut before) = (vec![], 0);
     for (part, _) in parts.iter().filter(|(_, has_rows)| *has_rows) {
         if of.iter().any(|one| one.name == part.name) {
-            numbers.push((part.name, before + 1));
+            rows.push((part.name, part.rows(before)));
         }
-        before += part.columns;
+        before += part.parameters;
     }
-    numbers
+    rows
 }
 
 /// Its parameters come after so many others.
