@@ -20,7 +20,7 @@ pub struct Endpoint {
 #[derive(Debug)]
 pub struct Notifier {
     http: Client,
-    endpoints: BTreeMap<ProjectId, Endpoint>,
+    endpoints: BTreeMap<ProjectId, (Url, Secret)>,
 }
 
 /// The settings cannot be used.
@@ -63,9 +63,13 @@ impl Notifier {
             PrivateAddresses::Refused => builder.dns_resolver(Arc::new(PublicOnly)),
             PrivateAddresses::Allowed => builder,
         };
-        for (project, endpoint) in &endpoints {
-            check_url(project, &endpoint.url, private)?;
-        }
+        let endpoints = endpoints
+            .into_iter()
+            .map(|(project, Endpoint { url, secret })| {
+                let url = usable(&project, &url, private)?;
+                Ok((project, (url, secret)))
+            })
+            .collect::<Result<_, NotifierError>>()?;
         Ok(Self { http: builder.build()?, endpoints })
     }
 
@@ -74,14 +78,14 @@ impl Notifier {
     /// # Errors
     /// [`SendFailed`].
     pub async fn send(&self, project: &ProjectId, id: &str, now: i64, body: &str) -> Result<(), SendFailed> {
-        let endpoint = self.endpoints.get(project).ok_or(SendFailed::NoEndpoint)?;
+        let (url, secret) = self.endpoints.get(project).ok_or(SendFailed::NoEndpoint)?;
         let response = self
             .http
-            .post(&endpoint.url)
+            .post(url.clone())
             .header(CONTENT_TYPE, "application/json")
             .header("webhook-id", id)
             .header("webhook-timestamp", now.to_string())
-            .header("webhook-signature", endpoint.secret.sign(id, now, body))
+            .header("webhook-signature", secret.sign(id, now, body))
             .body(body.to_owned())
             .send()
             .await
@@ -100,7 +104,7 @@ pub enum PrivateAddresses {
 }
 
 /// A URL with a literal address never meets the resolver, so it is judged here.
-fn check_url(project: &ProjectId, text: &str, private: PrivateAddresses) -> Result<(), NotifierError> {
+fn usable(project: &ProjectId, text: &str, private: PrivateAddresses) -> Result<Url, NotifierError> {
     let bad = || NotifierError::BadUrl(project.clone());
     let url = Url::parse(text).map_err(|_| bad())?;
     let plain = url.username().is_empty() && url.password().is_none();
@@ -112,7 +116,7 @@ fn check_url(project: &ProjectId, text: &str, private: PrivateAddresses) -> Resu
     if private == PrivateAddresses::Refused && literal.is_some_and(|address| !is_public(address)) {
         return Err(NotifierError::PrivateAddress(project.clone()));
     }
-    Ok(())
+    Ok(url)
 }
 
 #[cfg(test)]
@@ -131,8 +135,8 @@ mod tests {
             "http://[::ffff:169.254.169.254]/",
             "http://0177.0.0.1/",
         ] {
-            assert!(check_url(&project, url, PrivateAddresses::Refused).is_err(), "{url}");
-            assert!(check_url(&project, url, PrivateAddresses::Allowed).is_ok(), "{url}");
+            assert!(usable(&project, url, PrivateAddresses::Refused).is_err(), "{url}");
+            assert!(usable(&project, url, PrivateAddresses::Allowed).is_ok(), "{url}");
         }
         for url in [
             "ftp://example.org/",
@@ -141,8 +145,8 @@ mod tests {
             "example.org",
             "",
         ] {
-            assert!(check_url(&project, url, PrivateAddresses::Allowed).is_err(), "{url}");
+            assert!(usable(&project, url, PrivateAddresses::Allowed).is_err(), "{url}");
         }
-        assert!(check_url(&project, "https://hooks.example.org/payouts", PrivateAddresses::Refused).is_ok());
+        assert!(usable(&project, "https://hooks.example.org/payouts", PrivateAddresses::Refused).is_ok());
     }
 }

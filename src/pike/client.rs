@@ -18,7 +18,7 @@ use crate::{
     },
 };
 use quick_cache::sync::Cache;
-use reqwest::{Client, Response, header::CONTENT_TYPE, redirect::Policy};
+use reqwest::{Client, Response, Url, header::CONTENT_TYPE, redirect::Policy};
 use std::{
     collections::BTreeMap,
     error::Error,
@@ -72,6 +72,8 @@ pub struct Call {
 pub struct Pike {
     http: Client,
     settings: PikeSettings,
+    /// Where each of [`EffectKind::ALL`] is sent.
+    urls: BTreeMap<EffectKind, Url>,
     projects: BTreeMap<ProjectId, Signed>,
     signatures: Cache<(ProjectId, SessionId), Arc<str>>,
 }
@@ -88,6 +90,8 @@ struct Signed {
 pub enum PikeError {
     #[error("the HTTP client for Pike: {0}")]
     Http(#[from] reqwest::Error),
+    #[error("pike.base_url: give scheme and host, as in https://host")]
+    BadUrl,
     #[error(transparent)]
     Signing(#[from] SigningFailed),
 }
@@ -121,6 +125,14 @@ impl Pike {
             .timeout(settings.total_timeout)
             .tcp_nodelay(true)
             .build()?;
+        let urls = EffectKind::ALL
+            .into_iter()
+            .map(|kind| {
+                let (base, version) = (&settings.base_url, settings.version.path());
+                let url = Url::parse(&format!("{base}/api/{version}/{}", method(kind)));
+                Ok((kind, url.map_err(|_| PikeError::BadUrl)?))
+            })
+            .collect::<Result<_, PikeError>>()?;
         let projects = projects
             .into_iter()
             .map(|(id, project)| {
@@ -128,7 +140,7 @@ impl Pike {
                 Ok((id, Signed { project, create }))
             })
             .collect::<Result<_, SigningFailed>>()?;
-        Ok(Self { http, settings, projects, signatures: Cache::new(KEPT_SIGNATURES) })
+        Ok(Self { http, settings, urls, projects, signatures: Cache::new(KEPT_SIGNATURES) })
     }
 
     /// Makes one call, once.
@@ -150,11 +162,9 @@ impl Pike {
                 return Reply { answer, condition: Condition::NotTried };
             }
         };
-        let url =
-            format!("{}/api/{}/{}", self.settings.base_url, self.settings.version.path(), method(call.kind));
         let mut request = self
             .http
-            .post(url)
+            .post(self.urls[&call.kind].clone())
             .header(CONTENT_TYPE, "application/json")
             .header("X-PARTNER-PROJECT", &project.pike_project)
             .header("X-PARTNER-SIGN", &*signature)

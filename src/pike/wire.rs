@@ -88,7 +88,7 @@ const MOST_ID_CHARS: usize = 200;
 
 /// The value if it has the wanted shape, else as if it were not there. Duplicate keys are the wrong shape.
 fn if_readable<'de, D: Deserializer<'de>, T: DeserializeOwned>(from: D) -> Result<Option<T>, D::Error> {
-    let raw = Option::<Box<RawValue>>::deserialize(from)?;
+    let raw = Option::<&RawValue>::deserialize(from)?;
     Ok(raw.and_then(|raw| serde_json::from_str::<Option<T>>(raw.get()).ok().flatten()))
 }
 

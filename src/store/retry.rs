@@ -18,19 +18,24 @@ pub const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 ///
 /// # Errors
 /// That of `work`, or [`StoreError::Silent`]: then it is not known whether it was done.
-pub async fn bounded<T, E: From<StoreError>>(work: impl Future<Output = Result<T, E>>) -> Result<T, E> {
-    within(ANSWER_WITHIN, work).await
+pub fn bounded<T, E: From<StoreError>>(
+    work: impl Future<Output = Result<T, E>>,
+) -> impl Future<Output = Result<T, E>> {
+    within(ANSWER_WITHIN, work)
 }
 
 /// [`bounded`], for work that has less time than that.
 ///
 /// # Errors
 /// As [`bounded`].
-pub async fn within<T, E: From<StoreError>>(
+pub fn within<T, E: From<StoreError>>(
     time: Duration,
     work: impl Future<Output = Result<T, E>>,
-) -> Result<T, E> {
-    tokio::time::timeout(time, work).await.unwrap_or(Err(StoreError::Silent(time).into()))
+) -> impl Future<Output = Result<T, E>> {
+    // Kept aside, as it is large: beginning a transaction takes 12 KiB, and whoever may have to do so once in
+    // a while would be that large all the time, several times over. Each call under way was 45 KiB.
+    let work = Box::pin(work);
+    async move { tokio::time::timeout(time, work).await.unwrap_or(Err(StoreError::Silent(time).into())) }
 }
 
 /// Reads, [`bounded`], once more if the connection turned out to be lost.

@@ -6,6 +6,7 @@
 //! the connection with it.
 
 use super::{StoreError, pool};
+use futures_util::future::BoxFuture;
 use sqlx::{Connection, Executor, PgConnection, PgPool};
 use std::{
     ops::{Deref, DerefMut},
@@ -82,19 +83,24 @@ impl Writer {
         let mut place = self.kept.lock().await;
         // Out of its place while it is used: who is dropped in the middle takes it along.
         let mut kept = match place.take() {
-            None => Kept::open(&self.pool).await?,
+            None => self.open().await?,
             Some(mut kept) => match kept.lives().await {
                 true => kept,
-                false => Kept::open(&self.pool).await?,
+                false => self.open().await?,
             },
         };
         if kept.has_old_plans() {
             match kept.db.execute("DISCARD PLANS").await {
                 Ok(_) => kept.planned = Instant::now(),
-                Err(_) => kept = Kept::open(&self.pool).await?,
+                Err(_) => kept = self.open().await?,
             }
         }
         Ok(Held { place, kept })
+    }
+
+    /// Boxed: it is rare, and larger than all that is done with the connection.
+    fn open(&self) -> BoxFuture<'_, Result<Kept, StoreError>> {
+        Box::pin(Kept::open(&self.pool))
     }
 
     /// Since when its connection has been to the same server; nothing if there is none that lives.

@@ -5,7 +5,7 @@ use super::verify::Verifier;
 use crate::{
     batch::{Batcher, Busy},
     crash_point,
-    domain::id::{PayoutId, ProjectId},
+    domain::{checking, id::ProjectId, session::SessionReport},
     http::{BodyError, read_body},
     store::{
         StoreError,
@@ -59,11 +59,11 @@ pub trait Workers: Send + Sync {
     fn room(&self, webhooks: usize) -> Option<Begin>;
     /// There was no room for what is in the database now.
     fn wake(&self);
-    /// The payout that these bytes name, whether or not we have one of that name.
-    fn about(&self, body: &[u8]) -> Option<PayoutId>;
+    /// What these bytes tell of a session, if that is what they do.
+    fn read(&self, body: &[u8]) -> Option<SessionReport>;
     /// Keeps a webhook together with what it shows. Says whether it was new, once that is committed; nothing
     /// if it has to be kept first.
-    fn keep(&self, webhook: &Arc<Incoming>) -> BoxFuture<'_, Option<bool>>;
+    fn keep(&self, webhook: &Arc<Incoming>, shows: SessionReport) -> BoxFuture<'_, Option<bool>>;
 }
 
 /// Starts the writer of webhooks on a connection of its own, so that a busy API cannot keep Pike waiting.
@@ -178,15 +178,21 @@ async fn handle(state: &WebhookState, project: &ProjectId, headers: &HeaderMap, 
     if verifier.verify(headers, &body).is_err() {
         return Receipt::Forged;
     }
-    if !is_an_event(&body) {
+    let report = state.workers.read(&body);
+    if report.is_none() && !is_an_event(&body) {
         tracing::error!(%project, bytes = body.len(), "a genuine webhook is malformed");
         return Receipt::Malformed;
     }
     crash_point::pass("webhook.verified");
     let (body, body_hash) = (body.to_vec(), Sha256::digest(&body).into());
-    let about = state.workers.about(&body);
+    // Whether or not we have one of that name.
+    let about = report.as_ref().and_then(checking::names);
     let incoming = Arc::new(Incoming { project: project.clone(), body, body_hash, about });
-    let receipt = match state.workers.keep(&incoming).await {
+    let kept = match report {
+        Some(report) => state.workers.keep(&incoming, report).await,
+        None => None,
+    };
+    let receipt = match kept {
         Some(true) => Receipt::Stored,
         Some(false) => Receipt::Duplicate,
         None => match state.intake.try_submit(Arc::unwrap_or_clone(incoming)).await {

@@ -67,7 +67,7 @@ pub struct Effects {
     claims: Arc<Writer>,
     engine: Engine,
     pike: Arc<Pike>,
-    settings: EffectSettings,
+    settings: Arc<EffectSettings>,
     paces: Arc<Paces>,
     /// Calls from being claimed to being recorded.
     places: Arc<Semaphore>,
@@ -85,7 +85,7 @@ impl Effects {
         let paces = Arc::new(Paces::new(&settings.pace, &settings.projects));
         let looks = Looks::start(pool.clone(), settings.confirm.clone(), settings.max_in_flight);
         let claims = Arc::new(Writer::new(pool.clone()));
-        let under_way = TaskTracker::new();
+        let (settings, under_way) = (Arc::new(settings), TaskTracker::new());
         Self { pool, claims, engine, pike, settings, paces, places, slots, looks, under_way }
     }
 

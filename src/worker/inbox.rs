@@ -5,7 +5,6 @@ use super::backoff;
 use crate::{
     crash_point,
     domain::{
-        checking,
         event::{Event, Observation},
         id::{PayoutId, ProjectId, SessionId},
         session::SessionReport,
@@ -84,17 +83,16 @@ impl Workers for Inbox {
         self.wake.notify_one();
     }
 
-    fn about(&self, body: &[u8]) -> Option<PayoutId> {
+    fn read(&self, body: &[u8]) -> Option<SessionReport> {
         match read_webhook(body) {
-            Webhook::Session(report) => checking::names(&report),
+            Webhook::Session(report) => Some(report),
             Webhook::OtherType(_) | Webhook::Unreadable => None,
         }
     }
 
-    fn keep(&self, webhook: &Arc<Incoming>) -> BoxFuture<'_, Option<bool>> {
+    fn keep(&self, webhook: &Arc<Incoming>, report: SessionReport) -> BoxFuture<'_, Option<bool>> {
         let webhook = Arc::clone(webhook);
         Box::pin(async move {
-            let Webhook::Session(report) = read_webhook(&webhook.body) else { return None };
             let payout = self.engine.whose(&webhook.project, &report.session)?;
             if !self.engine.has_waiting(payout) {
                 // A small commit of its own is answered sooner.

@@ -11,7 +11,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use http_body_util::BodyExt;
 use payoutd::{
     batch::Batcher,
-    domain::id::PayoutId,
+    domain::{id::PayoutId, session::SessionReport},
     store::inbox::Incoming,
     webhook::{self, Begin, Verifier, WebhookState, Workers},
 };
@@ -90,11 +90,11 @@ impl Workers for Nobody {
 
     fn wake(&self) {}
 
-    fn about(&self, _: &[u8]) -> Option<PayoutId> {
+    fn read(&self, _: &[u8]) -> Option<SessionReport> {
         None
     }
 
-    fn keep(&self, _: &Arc<Incoming>) -> BoxFuture<'_, Option<bool>> {
+    fn keep(&self, _: &Arc<Incoming>, _: SessionReport) -> BoxFuture<'_, Option<bool>> {
         Box::pin(async { None })
     }
 }

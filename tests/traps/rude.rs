@@ -5,7 +5,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use futures_util::future::BoxFuture;
 use hmac::{Hmac, KeyInit, Mac};
 use payoutd::{
-    domain::id::PayoutId,
+    domain::session::SessionReport,
     http::{self, Limits},
     store::{inbox::Incoming, pool},
     webhook::{self, Verifier, WebhookState},
@@ -83,11 +83,11 @@ impl webhook::Workers for Nobody {
 
     fn wake(&self) {}
 
-    fn about(&self, _: &[u8]) -> Option<PayoutId> {
+    fn read(&self, _: &[u8]) -> Option<SessionReport> {
         None
     }
 
-    fn keep(&self, _: &Arc<Incoming>) -> BoxFuture<'_, Option<bool>> {
+    fn keep(&self, _: &Arc<Incoming>, _: SessionReport) -> BoxFuture<'_, Option<bool>> {
         Box::pin(async { None })
     }
 }

@@ -15,6 +15,9 @@ use std::{
 };
 use tokio::sync::OwnedSemaphorePermit;
 
+/// Bytes that a call under way may take. What it needs only once in a while is to be boxed.
+const MOST_OF_A_CALL: usize = 4096;
+
 /// What a call begins from.
 pub(super) enum Seat {
     /// It may be sent when its turn comes.
@@ -71,7 +74,7 @@ impl Callers for Effects {
 impl Effects {
     pub(super) fn begin(&self, effect: Claimed, seat: Seat, place: OwnedSemaphorePermit) {
         let (worker, claimed) = (self.clone(), Instant::now());
-        self.under_way.spawn(async move {
+        let call = async move {
             match worker.sit_down(seat, &effect).await {
                 Some((slot, turn)) => {
                     let lag = effect.lag + claimed.elapsed();
@@ -85,7 +88,10 @@ impl Effects {
                 }
             }
             drop(place);
-        });
+        };
+        // Each call has one, from its claim to its record, and they are made anew each time.
+        debug_assert!(size_of_val(&call) <= MOST_OF_A_CALL, "a call takes {} bytes", size_of_val(&call));
+        self.under_way.spawn(call);
     }
 
     /// None if the process stops, if a slot takes too long, or if the project's calls were slowed down
