@@ -106,6 +106,7 @@ pub fn pass_soon(name: &'static str) {
 mod armed {
     use rustix::process::{Signal, getpid, kill_process};
     use std::{
+        io::Write,
         sync::{
             LazyLock,
             atomic::{AtomicU32, Ordering},
@@ -154,8 +155,9 @@ mod armed {
     }
 
     fn die(name: &str) -> ! {
-        // One unbuffered write, so that whoever armed it can tell this death from others.
-        eprintln!("crash point {name}");
+        // One write, or a log line gets in between, and whoever armed it cannot tell this death from others.
+        let line = format!("crash point {name}\n");
+        std::io::stderr().write_all(line.as_bytes()).expect("somebody listens to whoever is to die");
         kill_process(getpid(), Signal::KILL).expect("a process may kill itself");
         loop {
             thread::park();
