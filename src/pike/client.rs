@@ -72,8 +72,8 @@ pub struct Call {
 pub struct Pike {
     http: Client,
     settings: PikeSettings,
-    /// Where each of [`EffectKind::ALL`] is sent.
-    urls: BTreeMap<EffectKind, Url>,
+    /// What a method's name is added to.
+    url: Url,
     projects: BTreeMap<ProjectId, Signed>,
     signatures: Cache<(ProjectId, SessionId), Arc<str>>,
 }
@@ -90,7 +90,7 @@ struct Signed {
 pub enum PikeError {
     #[error("the HTTP client for Pike: {0}")]
     Http(#[from] reqwest::Error),
-    #[error("pike.base_url: give scheme and host, as in https://host")]
+    #[error("pike.base_url: give scheme and host, as in https://pike.example")]
     BadUrl,
     #[error(transparent)]
     Signing(#[from] SigningFailed),
@@ -125,14 +125,8 @@ impl Pike {
             .timeout(settings.total_timeout)
             .tcp_nodelay(true)
             .build()?;
-        let urls = EffectKind::ALL
-            .into_iter()
-            .map(|kind| {
-                let (base, version) = (&settings.base_url, settings.version.path());
-                let url = Url::parse(&format!("{base}/api/{version}/{}", method(kind)));
-                Ok((kind, url.map_err(|_| PikeError::BadUrl)?))
-            })
-            .collect::<Result<_, PikeError>>()?;
+        let url = format!("{}/api/{}", settings.base_url, settings.version.path());
+        let url = Url::parse(&url).ok().filter(Url::has_host).ok_or(PikeError::BadUrl)?;
         let projects = projects
             .into_iter()
             .map(|(id, project)| {
@@ -140,7 +134,7 @@ impl Pike {
                 Ok((id, Signed { project, create }))
             })
             .collect::<Result<_, SigningFailed>>()?;
-        Ok(Self { http, settings, urls, projects, signatures: Cache::new(KEPT_SIGNATURES) })
+        Ok(Self { http, settings, url, projects, signatures: Cache::new(KEPT_SIGNATURES) })
     }
 
     /// Makes one call, once.
@@ -164,7 +158,7 @@ impl Pike {
         };
         let mut request = self
             .http
-            .post(self.urls[&call.kind].clone())
+            .post(self.url_of(call.kind))
             .header(CONTENT_TYPE, "application/json")
             .header("X-PARTNER-PROJECT", &project.pike_project)
             .header("X-PARTNER-SIGN", &*signature)
@@ -188,6 +182,13 @@ impl Pike {
             Err(error) if error.is_timeout() => lost("timeout", cause(&error)),
             Err(error) => lost("connection_lost", cause(&error)),
         }
+    }
+
+    fn url_of(&self, call: EffectKind) -> Url {
+        // Not parsed anew: the name is all that differs.
+        let mut url = self.url.clone();
+        url.set_path(&format!("{}/{}", url.path(), method(call)));
+        url
     }
 
     fn prepare(&self, call: &Call) -> Result<(&PikeProject, Vec<u8>, Arc<str>), Unsendable> {

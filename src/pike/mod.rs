@@ -8,7 +8,7 @@ pub mod sign;
 mod wait;
 mod wire;
 
-pub use client::{Call, Pike, PikeProject, PikeSettings};
+pub use client::{Call, Pike, PikeError, PikeProject, PikeSettings};
 pub use outcome::{Answer, Condition, Reply};
 pub use report::{DailyReport, NoHeader, read_report};
 pub use wire::{ApiVersion, Webhook, read_webhook};

@@ -202,8 +202,9 @@ pub fn arguments(steps: &Steps<'_>, stands: Option<&Stands>) -> Result<PgArgumen
     }
     if ordered {
         let orders = &steps.orders;
-        let new: Vec<_> = orders.new.iter().zip(orders.leases).collect();
-        arguments.add(rows(&new, |(new, lease)| Ordered::of(new, **lease)))?;
+        let mut leases = orders.leases.iter().copied();
+        let new = orders.new.iter().map(|new| Ordered::of(new, leases.next().flatten()));
+        arguments.add(new.collect::<Vec<_>>())?;
         arguments.add(orders.first_look.as_seconds_f64())?;
     }
     if settled {

@@ -83,23 +83,23 @@ impl Writer {
         let mut place = self.kept.lock().await;
         // Out of its place while it is used: who is dropped in the middle takes it along.
         let mut kept = match place.take() {
-            None => self.open().await?,
+            None => self.anew().await?,
             Some(mut kept) => match kept.lives().await {
                 true => kept,
-                false => self.open().await?,
+                false => self.anew().await?,
             },
         };
         if kept.has_old_plans() {
             match kept.db.execute("DISCARD PLANS").await {
                 Ok(_) => kept.planned = Instant::now(),
-                Err(_) => kept = self.open().await?,
+                Err(_) => kept = self.anew().await?,
             }
         }
         Ok(Held { place, kept })
     }
 
     /// Boxed: it is rare, and larger than all that is done with the connection.
-    fn open(&self) -> BoxFuture<'_, Result<Kept, StoreError>> {
+    fn anew(&self) -> BoxFuture<'_, Result<Kept, StoreError>> {
         Box::pin(Kept::open(&self.pool))
     }
 

@@ -185,7 +185,7 @@ async fn handle(state: &WebhookState, project: &ProjectId, headers: &HeaderMap, 
     }
     crash_point::pass("webhook.verified");
     let (body, body_hash) = (body.to_vec(), Sha256::digest(&body).into());
-    // Whether or not we have one of that name.
+    // The payout that it names, whether or not we have one of that name.
     let about = report.as_ref().and_then(checking::names);
     let incoming = Arc::new(Incoming { project: project.clone(), body, body_hash, about });
     let kept = match report {

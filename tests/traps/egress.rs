@@ -9,7 +9,7 @@ use payoutd::{
     domain::{effect::EffectKind, event::Outcome, id::SessionId, money::Money, payout::DestinationKind},
     keys,
     notify::{Endpoint, Notifier, PrivateAddresses, Secret, SendFailed},
-    pike::{Answer, ApiVersion, Call, Pike, PikeProject, PikeSettings, sign::Signer},
+    pike::{Answer, ApiVersion, Call, Pike, PikeError, PikeProject, PikeSettings, sign::Signer},
 };
 use secrecy::ExposeSecret;
 use std::{collections::BTreeMap, process::Stdio, sync::OnceLock, time::Duration};
@@ -21,6 +21,10 @@ const SHORT: Duration = Duration::from_millis(300);
 const LONG: Duration = Duration::from_secs(60);
 
 pub fn pike(url: &str, total_timeout: Duration) -> Pike {
+    pike_at(url, total_timeout).unwrap()
+}
+
+fn pike_at(url: &str, total_timeout: Duration) -> Result<Pike, PikeError> {
     static KEY: OnceLock<String> = OnceLock::new();
     let key = KEY.get_or_init(|| keys::new_pair().unwrap().private.expose_secret().to_owned());
     let settings = PikeSettings {
@@ -32,7 +36,16 @@ pub fn pike(url: &str, total_timeout: Duration) -> Pike {
     };
     let signer = Signer::from_pem(key).unwrap();
     let identity = PikeProject { pike_project: "demo".to_owned(), submerchant: None, signer };
-    Pike::new(settings, BTreeMap::from([(project(), identity)])).unwrap()
+    Pike::new(settings, BTreeMap::from([(project(), identity)]))
+}
+
+#[test]
+fn where_pike_is_has_a_host() {
+    for nowhere in ["", "pike.example", "foo:bar", "/api"] {
+        let refused = pike_at(nowhere, SHORT).unwrap_err();
+        assert!(matches!(refused, PikeError::BadUrl), "{nowhere}: {refused}");
+    }
+    assert!(pike_at("https://pike.example:444", SHORT).is_ok());
 }
 
 pub fn call(kind: EffectKind) -> Call {

@@ -5,7 +5,8 @@ use super::{Stands, Steps};
 /// One table's part of the statement, numbered as if it were alone.
 pub(super) struct Part {
     pub(super) name: &'static str,
-    /// The composite that its first parameter is an array of, which is `{rows}` in what follows.
+    /// The composite that its first parameter is an array of: `{rows}` in what follows. Empty for what has no
+    /// rows.
     row: &'static str,
     pub(super) parameters: usize,
     pub(super) sql: &'static str,
@@ -103,7 +104,9 @@ pub(super) const TOLD: Part = part(
     "
         INSERT INTO history
             (payout_id, seq, at, event, decision, reason, from_state, to_state, actor, detail)
-        SELECT n.* FROM {rows} AS n",
+        SELECT n.payout_id, n.seq, n.at, n.event, n.decision, n.reason, n.from_state, n.to_state, n.actor,
+            n.detail
+        FROM {rows} AS n",
 );
 
 pub(super) const PERMITTED: Part = part(

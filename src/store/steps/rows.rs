@@ -23,9 +23,16 @@ use std::time::Duration;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-/// A row, the composite that it is, and its columns in order: Postgres refuses any other.
+/// A row, the composite that it is, and its columns in order. Postgres compares their number and their types;
+/// a test, their names.
 macro_rules! row {
     ($row:ident $(<$life:lifetime>)?, $composite:literal, { $($column:ident: $type:ty),+ $(,)? }) => {
+        #[cfg(test)]
+        impl $(<$life>)? $row $(<$life>)? {
+            pub(super) const COMPOSITE: (&'static str, &'static [&'static str]) =
+                ($composite, &[$(stringify!($column)),+]);
+        }
+
         #[derive(sqlx::Encode)]
         pub(super) struct $row $(<$life>)? {
             $($column: $type),+

@@ -89,7 +89,7 @@ impl Effects {
             }
             drop(place);
         };
-        // Each call has one, from its claim to its record, and they are made anew each time.
+        // Each call has such a task, from its claim to its record, and it is made anew each time.
         debug_assert!(size_of_val(&call) <= MOST_OF_A_CALL, "a call takes {} bytes", size_of_val(&call));
         self.under_way.spawn(call);
     }
