@@ -19,9 +19,9 @@ pub struct Long {
     /// Orders a second.
     #[arg(long, default_value_t = 200)]
     per_second: u32,
-    /// How many finished payouts there are already, about.
-    #[arg(long, default_value_t = 0)]
-    payouts: u32,
+    /// About how many finished payouts there are already; none if it is not said.
+    #[arg(long)]
+    payouts: Option<u32>,
     /// Minutes for each line.
     #[arg(long, default_value_t = 5)]
     every: u64,
@@ -29,17 +29,18 @@ pub struct Long {
 
 /// Dead rows of the tables whose rows change, and the megabytes of those and of all tables.
 const TABLES: &str = "SELECT relname::text, n_dead_tup, pg_total_relation_size(relid) / 1048576
-    FROM pg_stat_user_tables WHERE relname IN ('payouts', 'effects', 'inbox', 'notifications') ORDER BY 1";
+    FROM pg_stat_user_tables
+    WHERE relname IN ('payouts', 'effects', 'inbox', 'notifications', 'told_sessions') ORDER BY 1";
 
 pub async fn long(options: Long) {
     let mut ground = Ground::open(40, &[], &[]).await;
     let (url, key) = match options.payouts {
-        0 => {
+        None => {
             let url = ground.database().await;
             let key = ours::prepare(&url, &[]).await;
             (url, key)
         }
-        payouts => grown::filled(&mut ground, payouts).await,
+        Some(payouts) => grown::filled(&mut ground, payouts).await,
     };
     let service = ours::start(&ground.stage, &url, &key, &ours::Settings::default()).await;
     ground.pike.send_to(vec![service.hook.clone()]);

@@ -90,7 +90,8 @@ pub async fn upkeep(db: &mut PgConnection) -> Result<Upkeep, StoreError> {
     .await?;
     let dead_rows = sqlx::query_as(
         "SELECT relname::text, n_dead_tup FROM pg_stat_user_tables
-         WHERE relname IN ('effects', 'inbox', 'notifications', 'payouts') ORDER BY relname",
+         WHERE relname IN ('effects', 'inbox', 'notifications', 'payouts', 'told_sessions')
+         ORDER BY relname",
     )
     .fetch_all(db)
     .await?;
