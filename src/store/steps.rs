@@ -167,53 +167,54 @@ pub fn arguments(steps: &Steps<'_>, stands: Option<&Stands>) -> Result<PgArgumen
         arguments.add(switches)?;
     }
     if moved {
-        arguments.add(rows(&steps.moved, |stored| Moved::of(stored, stands)))?;
+        arguments.add(each(&steps.moved, |stored| Moved::of(stored, stands)))?;
     }
     if let Some(stands) = stands {
         if called {
             arguments
-                .add(rows(&stands.effects, |(payout, claim)| Claim::of(*payout, claim.id, claim.fence)))?;
+                .add(each(&stands.effects, |(payout, claim)| Claim::of(*payout, claim.id, claim.fence)))?;
         }
         if read {
             arguments
-                .add(rows(&stands.inbox, |(payout, claim)| Claim::of(*payout, claim.id, claim.fence)))?;
+                .add(each(&stands.inbox, |(payout, claim)| Claim::of(*payout, claim.id, claim.fence)))?;
         }
         if kept {
-            arguments.add(rows(&stands.fresh, |(payout, webhook)| Kept::of(*payout, webhook)))?;
+            arguments.add(each(&stands.fresh, |(payout, webhook)| Kept::of(*payout, webhook)))?;
         }
     }
     if told {
-        arguments.add(rows(steps.history, Told::of))?;
+        arguments.add(each(steps.history, Told::of))?;
     }
     if permitted {
-        arguments.add(rows(steps.permits, Permitted::of))?;
+        arguments.add(each(steps.permits, Permitted::of))?;
     }
     if judged {
-        arguments.add(rows(steps.decisions, Judged::of))?;
+        arguments.add(each(steps.decisions, Judged::of))?;
     }
     if noted {
-        arguments.add(rows(steps.notifications, Noted::of))?;
+        arguments.add(each(steps.notifications, Noted::of))?;
     }
     if voided {
-        arguments.add(rows(steps.voided, |(payout, kind)| Voided::of(*payout, *kind)))?;
+        arguments.add(each(steps.voided, |(payout, kind)| Voided::of(*payout, *kind)))?;
     }
     if wanted {
-        arguments.add(rows(steps.wanted, Wanted::of))?;
+        arguments.add(each(steps.wanted, Wanted::of))?;
     }
     if ordered {
         let orders = &steps.orders;
+        // One that has no lease is stored all the same, for whoever claims its call.
         let mut leases = orders.leases.iter().copied();
         let new = orders.new.iter().map(|new| Ordered::of(new, leases.next().flatten()));
         arguments.add(new.collect::<Vec<_>>())?;
         arguments.add(orders.first_look.as_seconds_f64())?;
     }
     if settled {
-        arguments.add(rows(steps.settled, Ended::of))?;
+        arguments.add(each(steps.settled, Ended::of))?;
     }
     Ok(arguments)
 }
 
-fn rows<'a, T, R>(of: &'a [T], row: impl Fn(&'a T) -> R) -> Vec<R> {
+fn each<'a, T, R>(of: &'a [T], row: impl Fn(&'a T) -> R) -> Vec<R> {
     of.iter().map(row).collect()
 }
 
