@@ -27,6 +27,8 @@ const BACKLOG_EVERY: Duration = Duration::from_secs(5);
 /// How often the sweeper looks for due payouts: what a lost webhook should have told is asked for a poll
 /// interval later, and at most this much more. A look that finds nothing reads two indexes.
 const SWEEP_EVERY: Duration = Duration::from_millis(250);
+/// How often, in the time from turn to turn, a process tries to take the checker's turn.
+const CHECKER_TRIES: u32 = 4;
 
 impl Parts {
     pub(super) fn inbox(&self, config: &Config, wake: &Arc<Notify>) -> Inbox {
@@ -80,9 +82,10 @@ impl Parts {
             repeat(SWEEP_EVERY, Arc::default(), token, || sweeper.round()).await;
             "sweep"
         });
-        let (checker, every, token) = (self.checker(config), config.checker.every, stop.clone());
+        let (checker, token) = (self.checker(config, stop), stop.clone());
+        let often = config.checker.every / CHECKER_TRIES;
         workers.spawn(async move {
-            repeat(every, Arc::default(), token, || checker.round()).await;
+            repeat(often, Arc::default(), token, || checker.round()).await;
             "checker"
         });
         let token = stop.clone();
@@ -105,9 +108,10 @@ impl Parts {
         Ok(workers)
     }
 
-    fn checker(&self, config: &Config) -> Checker {
+    fn checker(&self, config: &Config, stop: &CancellationToken) -> Checker {
         let config::Checker { every, patience, sweep } = config.checker;
-        Checker::new(self.pool.clone(), self.engine.clone(), CheckerSettings { every, patience, sweep })
+        let settings = CheckerSettings { every, patience, sweep };
+        Checker::new(self.pool.clone(), self.engine.clone(), settings, stop.clone())
     }
 
     fn notifications(&self, config: &Config) -> Result<Notifications> {

@@ -107,6 +107,16 @@ pub async fn end_turn(tx: &mut PgConnection, turn: &Turn) -> Result<(), StoreErr
     Ok(())
 }
 
+/// Leaves the turn before its end: whoever comes when the next is due goes on from here.
+///
+/// # Errors
+/// Database errors only.
+pub async fn leave_turn(tx: &mut PgConnection, turn: &Turn) -> Result<(), StoreError> {
+    let left = "UPDATE checker SET lease_until = NULL WHERE fence = $1";
+    sqlx::query(left).bind(turn.fence).execute(tx).await?;
+    Ok(())
+}
+
 /// What was looked at, so that what is not found there any more is gone.
 #[derive(Clone, Copy, Debug)]
 pub enum Looked<'a> {

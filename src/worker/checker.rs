@@ -7,6 +7,7 @@
 mod everything;
 mod hearing;
 mod memory;
+mod rest;
 
 pub use everything::{everything, everything_within};
 
@@ -23,12 +24,14 @@ use crate::{
 };
 use hearing::hear;
 use memory::{Memory, Unheard};
+use rest::Rests;
 use sqlx::PgPool;
 use std::{
     mem,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
+use tokio_util::sync::CancellationToken;
 
 /// Payouts in one step. Bounds how long one view of the database is held open.
 const PAGE: i64 = 500;
@@ -58,19 +61,24 @@ pub struct Checker {
     engine: Engine,
     settings: CheckerSettings,
     memory: Arc<Mutex<Memory>>,
+    rests: Arc<Rests>,
 }
 
 impl Checker {
+    /// Until told to stop it looks when it is its turn.
     #[must_use]
-    pub fn new(pool: PgPool, engine: Engine, settings: CheckerSettings) -> Self {
-        Self { pool, engine, settings, memory: Arc::default() }
+    pub fn new(pool: PgPool, engine: Engine, settings: CheckerSettings, stop: CancellationToken) -> Self {
+        let rests = Arc::new(Rests::new(settings.every, stop));
+        Self { pool, engine, settings, memory: Arc::default(), rests }
     }
 
     /// Looks if it is our turn, and exports the figures, whoever looked. Always nothing more to do at once.
+    /// Who had the last turn waits for the next one here.
     ///
     /// # Errors
     /// Database errors; the next turn begins where this one got to.
     pub async fn round(&self) -> Result<usize, EngineError> {
+        self.rests.until_due().await;
         let looked = self.run_once().await;
         if looked.is_err() {
             metrics::counter!("payoutd_checker_failures_total").increment(1);
@@ -92,6 +100,7 @@ impl Checker {
         })
         .await?;
         let Some(mut turn) = turn else { return Ok(false) };
+        self.rests.begin();
         // Put back when all has gone well; otherwise all is looked at again.
         let mut memory = mem::take(&mut *self.memory.lock().unwrap_or_else(PoisonError::into_inner));
         memory.begin(&turn.server, turn.fence);
@@ -101,6 +110,7 @@ impl Checker {
         for part in parts() {
             match self.look(part, &mut turn, &mut memory).await {
                 Ok(true) => {}
+                Ok(false) if self.rests.is_stopped() => return self.leave(&turn).await,
                 Ok(false) => return Ok(false),
                 // Nor will anything else be answered.
                 Err(EngineError::Store(error)) if matches!(*error, StoreError::Silent(_)) => {
@@ -127,7 +137,8 @@ impl Checker {
         Ok(true)
     }
 
-    /// Looks at a part of what there is. Says whether the turn is still ours.
+    /// Looks at a part of what there is. Says whether the turn goes on: it is still ours, and nobody has told
+    /// us to stop.
     async fn look(&self, part: Part, turn: &mut Turn, memory: &mut Memory) -> Result<bool, EngineError> {
         match part {
             Part::Suspects => self.suspects(turn, memory).await,
@@ -176,7 +187,7 @@ impl Checker {
             if !self.keep(turn).await? {
                 return Ok(false);
             }
-            if heard.webhooks.is_empty() && matches!(unheard, Unheard::After(_)) {
+            if !heard.full && matches!(unheard, Unheard::After(_)) {
                 break;
             }
         }
@@ -246,6 +257,7 @@ impl Checker {
         Ok(self.engine.keep_findings(turn, &found, looked).await? && self.keep(turn).await?)
     }
 
+    /// Notes how far the turn has come, and rests. Says whether it goes on.
     async fn keep(&self, turn: &Turn) -> Result<bool, EngineError> {
         let ours = retry::bounded::<_, StoreError>(async {
             let mut tx = self.pool.begin().await?;
@@ -253,7 +265,18 @@ impl Checker {
             tx.commit().await?;
             Ok(ours)
         });
-        Ok(ours.await?)
+        Ok(ours.await? && self.rests.rest().await)
+    }
+
+    /// Whoever has the next turn goes on where this one got to, and need not wait for its lease to end.
+    async fn leave(&self, turn: &Turn) -> Result<bool, EngineError> {
+        retry::bounded::<_, StoreError>(async {
+            let mut tx = self.pool.begin().await?;
+            findings::leave_turn(&mut tx, turn).await?;
+            Ok(tx.commit().await?)
+        })
+        .await?;
+        Ok(false)
     }
 
     async fn look_at_all(

@@ -40,6 +40,7 @@ use tokio::{
         tcp::{OwnedReadHalf, OwnedWriteHalf},
     },
 };
+use tokio_util::sync::CancellationToken;
 
 const LEASE: Duration = Duration::from_secs(60);
 
@@ -179,7 +180,7 @@ async fn a_silent_connection_does_not_keep_it_for_ever() {
         url.set_port(Some(door.port())).unwrap();
         let pool = pool::connect(url.as_str(), 1).await.unwrap();
         let settings = CheckerSettings { every: LEASE, patience: LEASE, sweep: 100 };
-        let checker = Checker::new(pool.clone(), engine(&world, pool), settings);
+        let checker = Checker::new(pool.clone(), engine(&world, pool), settings, CancellationToken::new());
         due(&world).await;
         let turn = tokio::spawn(async move { checker.run_once().await });
         let ended = tokio::time::timeout(LEASE, turn).await.expect("it waits for ever").unwrap();
@@ -194,7 +195,8 @@ async fn a_silent_connection_does_not_keep_it_for_ever() {
 async fn what_is_committed_late_is_heard_in_the_next_turn() {
     let world = stopped().await;
     let settings = CheckerSettings { every: LEASE, patience: LEASE, sweep: 0 };
-    let checker = Checker::new(world.pool.clone(), engine(&world, world.pool.clone()), settings);
+    let engine = engine(&world, world.pool.clone());
+    let checker = Checker::new(world.pool.clone(), engine, settings, CancellationToken::new());
     let turn = async || {
         due(&world).await;
         assert!(checker.run_once().await.unwrap(), "ours to the end");
@@ -223,6 +225,27 @@ async fn what_is_committed_late_is_heard_in_the_next_turn() {
     );
     turn().await;
     assert_eq!(world.count(found).await, 1);
+}
+
+/// Whoever is next need not wait for the lease of a process that stops in the middle of its turn.
+#[tokio::test]
+async fn a_process_that_stops_leaves_its_turn() {
+    let world = stopped().await;
+    due(&world).await;
+    sqlx::query("UPDATE checker SET finished_at = NULL").execute(&world.pool).await.unwrap();
+    let checker = |stop: CancellationToken| {
+        let settings = CheckerSettings { every: LEASE, patience: LEASE, sweep: 100 };
+        Checker::new(world.pool.clone(), engine(&world, world.pool.clone()), settings, stop)
+    };
+    let stop = CancellationToken::new();
+    stop.cancel();
+    assert!(!checker(stop).run_once().await.unwrap(), "not to the end");
+    let left = "SELECT count(*) FROM checker
+        WHERE lease_until IS NULL AND due_at > now() AND finished_at IS NULL";
+    assert_eq!(world.count(left).await, 1);
+    sqlx::query("UPDATE checker SET due_at = now()").execute(&world.pool).await.unwrap();
+    assert!(checker(CancellationToken::new()).run_once().await.unwrap(), "free");
+    assert_eq!(world.count("SELECT count(*) FROM checker WHERE finished_at IS NOT NULL").await, 1);
 }
 
 /// What is known must not stay open because something else cannot be asked about.

@@ -23,6 +23,9 @@ pub(super) struct Heard {
     pub(super) concerned: Vec<PayoutId>,
     /// Those that were there, in order.
     pub(super) webhooks: Vec<i64>,
+    /// There may be more. What comes meanwhile is for the next turn: whoever waited until none came any more
+    /// would hear of each payout in the middle of its course.
+    pub(super) full: bool,
     /// The last one heard behind which no other could appear any more, if there is one.
     pub(super) settled: Option<i64>,
 }
@@ -44,8 +47,9 @@ pub(super) async fn hear(tx: &mut PgConnection, unheard: &Unheard) -> Result<Hea
     let sessions: Vec<(ProjectId, SessionId)> =
         new.into_iter().map(|told| (told.project, told.session)).collect();
     let concerned = told::concerned(tx, &sessions).await?;
+    let full = i64::try_from(kept.len()).is_ok_and(|count| count >= WEBHOOKS);
     let webhooks = kept.into_iter().map(|webhook| webhook.id).collect();
-    Ok(Heard { concerned, webhooks, settled })
+    Ok(Heard { concerned, webhooks, full, settled })
 }
 
 /// A body that cannot be read tells nothing; that it came is counted where it is worked on.
