@@ -20,12 +20,15 @@ const FIRST_PLANS: Duration = Duration::from_secs(5);
 const OLDEST_PLANS: Duration = Duration::from_secs(60);
 /// Statements that a connection keeps prepared: one for each choice of parts that comes often.
 const STATEMENTS: usize = 200;
-/// What is asked for is always named by a key, or little.
-const PLANS: [(&str, &str); 4] = [
+/// What is asked for is always named by a key, or little. A bitmap would be made for each row, and making one
+/// does not note which entries of the index are dead: what is due would be looked for among all that was open
+/// since the last cleaning, several times a second.
+const PLANS: [(&str, &str); 5] = [
     ("plan_cache_mode", "force_generic_plan"),
     ("enable_seqscan", "off"),
     ("enable_hashjoin", "off"),
     ("enable_mergejoin", "off"),
+    ("enable_bitmapscan", "off"),
 ];
 
 /// A connection that was used within this time is taken without a sign of life: under load that is always,

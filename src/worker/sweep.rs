@@ -11,7 +11,7 @@ use crate::{
         payout::Anomaly,
     },
     engine::{Cause, Engine, EngineError, Envelope, MAX_BATCH},
-    store::{StoreError, encoding::Code, payouts, retry, stats},
+    store::{StoreError, encoding::Code, payouts, retry, stats, writer::Writer},
     telemetry::figure,
 };
 use sqlx::PgPool;
@@ -46,7 +46,10 @@ impl PaidLooks {
 
 #[derive(Clone)]
 pub struct Sweep {
+    /// For figures: they may take long, and nobody waits for them.
     pool: PgPool,
+    /// For what is due: asked several times a second, whatever else there is to do.
+    reader: Arc<Writer>,
     engine: Engine,
     /// Scopes of switches that were exported before: one that is gone must not stay off on the page.
     scopes: Arc<Mutex<BTreeSet<String>>>,
@@ -59,7 +62,8 @@ pub struct Sweep {
 impl Sweep {
     #[must_use]
     pub fn new(pool: PgPool, engine: Engine, paid: PaidLooks) -> Self {
-        Self { pool, engine, paid, scopes: Arc::default(), aside: Arc::default() }
+        let reader = Arc::new(Writer::new(pool.clone()));
+        Self { pool, reader, engine, paid, scopes: Arc::default(), aside: Arc::default() }
     }
 
     /// [`Self::run_once`] for the loop: a round that was not full has seen all there is, and the next one
@@ -109,8 +113,8 @@ impl Sweep {
             aside.retain(|_, until| *until > now);
             aside.keys().copied().collect()
         };
-        retry::bounded(async {
-            let mut db = self.pool.acquire().await?;
+        let due = retry::reading(async || {
+            let mut db = self.reader.hold().await?;
             let limit = i64::try_from(MAX_BATCH).unwrap_or(i64::MAX);
             let mut due = payouts::due(&mut db, limit, &aside).await?;
             let room = limit - i64::try_from(due.len()).unwrap_or(limit);
@@ -118,9 +122,10 @@ impl Sweep {
                 let PaidLooks { projects, most_waiting } = &self.paid;
                 due.extend(payouts::due_paid(&mut db, room, &aside, projects, *most_waiting).await?);
             }
+            db.done();
             Ok(due)
-        })
-        .await
+        });
+        Ok(due.await?)
     }
 
     /// Leaves alone for a while what cannot be applied whatever the others do; says how many these are.
