@@ -79,6 +79,10 @@ pub struct Lane {
     pub project: ProjectId,
     pub which: Which,
     pub most: usize,
+    /// Calls that take a payout further wait here as well, or may.
+    pub narrow: bool,
+    /// Counts rounds: who is due a part of a call has a whole one every few rounds.
+    pub round: u32,
 }
 
 /// Which of a project's effects a lane is for.
@@ -237,11 +241,12 @@ macro_rules! picked {
 }
 
 /// Claims up to `limit` runnable effects of these lanes for `lease`, oldest first, reads last: they can
-/// wait. If calls have waited for longer than [`PATIENCE`], three of four are the newest ones instead: what
-/// is on its way goes on, and who comes behind a backlog need not wait for all of it. One of four, because
-/// each of the oldest is followed by two calls that are new. Effects whose lease ran out are runnable again
-/// and come back as interrupted. A confirm whose switch is off stays where it is. A row that cannot be read
-/// is left to its lease and does not keep the others from being claimed.
+/// wait. If calls have waited for longer than [`PATIENCE`], one of four is among the newest ones instead: who
+/// comes behind a backlog need not wait for all of it. In a narrow lane it is three of four, because there
+/// what is on its way waits as well, and each of the oldest is followed by two calls that are new. So it is
+/// over four rounds, however few calls each may take. Effects whose lease ran out are runnable again and come
+/// back as interrupted. A confirm whose switch is off stays where it is. A row that cannot be read is left to
+/// its lease and does not keep the others from being claimed.
 ///
 /// # Errors
 /// Database errors only.
@@ -254,14 +259,18 @@ pub async fn claim(
     let projects: Vec<&str> = lanes.iter().map(|lane| lane.project.0.as_str()).collect();
     let reads: Vec<bool> = lanes.iter().map(|lane| lane.which == Which::Reads).collect();
     let harmless: Vec<bool> = lanes.iter().map(|lane| lane.which == Which::HarmlessCalls).collect();
+    let narrow: Vec<bool> = lanes.iter().map(|lane| lane.narrow).collect();
+    let rounds: Vec<i64> = lanes.iter().map(|lane| i64::from(lane.round % 4)).collect();
     let most: Vec<i64> = lanes.iter().map(|lane| i64::try_from(lane.most).unwrap_or(limit)).collect();
     let rows: Vec<ClaimRow> = sqlx::query_as(concat!(
         "WITH lanes AS (
             SELECT l.*, CASE WHEN NOT l.reads AND (",
         runnable!("e.run_at", "ORDER BY e.run_at LIMIT 1"),
-        ") <= now() - make_interval(secs => $7) THEN least(l.most, $1) * 3 / 4 ELSE 0 END AS newest
-            FROM unnest($3::text[], $4::boolean[], $5::boolean[], $6::bigint[])
-                AS l(project_id, reads, harmless, most)),
+        ") <= now() - make_interval(secs => $7)
+                THEN (least(l.most, $1) * (CASE WHEN l.narrow THEN 3 ELSE 1 END) + l.round) / 4
+                ELSE 0 END AS newest
+            FROM unnest($3::text[], $4::boolean[], $5::boolean[], $6::bigint[], $8::boolean[], $9::bigint[])
+                AS l(project_id, reads, harmless, most, narrow, round)),
          picked AS (
             SELECT c.id, c.interrupted FROM lanes l CROSS JOIN LATERAL (
                 SELECT * FROM (",
@@ -285,6 +294,8 @@ pub async fn claim(
     .bind(harmless)
     .bind(most)
     .bind(PATIENCE.as_secs_f64())
+    .bind(narrow)
+    .bind(rounds)
     .fetch_all(tx)
     .await?;
     let claimed = rows.into_iter().filter_map(|row| {

@@ -288,6 +288,7 @@ impl Effects {
             // It may have been sent, and put back it would look as if not: its lease ends by itself.
             return;
         }
+        self.paces.goes_back(&effect.project, effect.kind);
         let mut pause = PUT_BACK_AGAIN;
         for left in (0..PUT_BACK_TRIES).rev() {
             let back = async {
@@ -307,6 +308,7 @@ impl Effects {
     }
 
     async fn give_back(&self, effect: &Claimed, why: &str) {
+        self.paces.goes_back(&effect.project, effect.kind);
         let after = backoff::pause(self.settings.retry_first, self.settings.retry_longest, effect.not_sent);
         tracing::warn!(payout = %effect.payout, kind = label(effect.kind), why, retry_in = ?after,
             "a request did not get through and is made again");

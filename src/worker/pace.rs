@@ -13,6 +13,9 @@ pub const AHEAD: Duration = Duration::from_millis(250);
 /// What was left to the database so long ago has been committed, and a round has seen it.
 const UNSEEN: Duration = Duration::from_secs(1);
 
+/// Of so many claimed calls, three of them among the newest, one would be such that takes a payout further.
+const ENOUGH: usize = 4;
+
 /// What is allowed towards Pike, for each project.
 #[derive(Clone, Debug)]
 pub struct PaceSettings {
@@ -143,6 +146,9 @@ pub(super) struct Pace {
     /// Whether calls, or reads, wait in the database, as far as is known.
     calls_wait: bool,
     reads_wait: bool,
+    /// Whether calls that take a payout further are among them, or may be: those of others are not known.
+    further_wait: bool,
+    round: u32,
     /// When the last one was left there.
     left_at: Option<Instant>,
     /// Nothing is claimed until then.
@@ -161,6 +167,8 @@ impl Pace {
             failures: 0,
             calls_wait: false,
             reads_wait: false,
+            further_wait: true,
+            round: 0,
             left_at: None,
             quiet_until: None,
             asked_until: None,
@@ -220,7 +228,7 @@ impl Pace {
         track.queued = track.queued.saturating_sub(1);
     }
 
-    /// Whether calls of this lane wait in the database: whoever comes now comes after them.
+    /// Whether calls of this lane wait in the database.
     pub(super) fn has_waiting(&self, lane: Lane) -> bool {
         match lane {
             Lane::Calls => self.calls_wait,
@@ -228,9 +236,17 @@ impl Pace {
         }
     }
 
+    /// Whether a call that comes now goes behind those that wait in the database. While Pike is called as
+    /// fast as we can, one that takes a payout further does not: it would wait behind all that has not
+    /// begun. While Pike is called one by one or at a rate, calls of all kinds wait there in turn.
+    pub(super) fn goes_behind(&self, lane: Lane, further: bool) -> bool {
+        self.has_waiting(lane) && (!further || self.is_narrow(lane))
+    }
+
     /// A call was left to wait there; it may be committed only after the next round has looked.
-    pub(super) fn leave(&mut self, lane: Lane, now: Instant) {
+    pub(super) fn leave(&mut self, lane: Lane, further: bool, now: Instant) {
         self.waits(lane, true);
+        self.further_wait |= further;
         self.left_at = Some(now);
     }
 
@@ -240,6 +256,29 @@ impl Pace {
     pub(super) fn looked(&mut self, lane: Lane, took_all: bool, now: Instant) {
         let unseen = self.left_at.is_some_and(|left| now < left + UNSEEN);
         self.waits(lane, !took_all || (unseen && self.is_narrow(lane)));
+    }
+
+    /// A call that takes a payout further went back there.
+    pub(super) fn further_left(&mut self) {
+        self.further_wait = true;
+    }
+
+    /// A round of claiming begins: its number.
+    pub(super) fn next_round(&mut self) -> u32 {
+        self.round = self.round.wrapping_add(1);
+        self.round
+    }
+
+    /// A round has claimed so many calls, and such that take a payout further among them or not: if none of
+    /// several was such a one, none is known to wait.
+    pub(super) fn claimed_calls(&mut self, count: usize, further: bool, took_all: bool) {
+        self.further_wait = further || (self.further_wait && !took_all && count < ENOUGH);
+    }
+
+    /// Whether calls that take a payout further wait in the database, as far as is known: each has its turn
+    /// there in a narrow lane, and elsewhere some were left because there was no place for them.
+    pub(super) fn further_wait(&self) -> bool {
+        self.further_wait || self.is_narrow(Lane::Calls)
     }
 
     fn waits(&mut self, lane: Lane, some: bool) {

@@ -39,7 +39,7 @@ impl Queued {
         let now = Instant::now();
         let at = pace.leave_queue(self.lane, now);
         if at.is_none() {
-            pace.leave(self.lane, now);
+            pace.leave(self.lane, self.lane == Lane::Calls, now);
         }
         Some(Turn { project: self.project.clone(), lane: self.lane, at: at? })
     }
@@ -72,35 +72,38 @@ impl Paces {
     pub(super) fn lanes(&self) -> Vec<effects::Lane> {
         let now = Instant::now();
         let mut lanes = vec![];
-        for (project, pace) in self.locked().iter() {
-            let grant = pace.grant(now);
+        for (project, pace) in self.locked().iter_mut() {
+            let (grant, narrow, round) = (pace.grant(now), pace.further_wait(), pace.next_round());
             let calls = match grant.calls_are {
                 Calls::Any => Which::Calls,
                 Calls::Harmless => Which::HarmlessCalls,
             };
             for (which, most) in [(calls, grant.calls), (Which::Reads, grant.reads)] {
                 if most > 0 {
-                    lanes.push(effects::Lane { project: project.clone(), which, most });
+                    lanes.push(effects::Lane { project: project.clone(), which, most, narrow, round });
                 }
             }
         }
         lanes
     }
 
-    /// A turn for a call that may begin now, unless others are known to wait already.
+    /// A turn for a call that may begin now, unless it goes behind others that are known to wait already.
     pub(super) fn try_take(&self, project: &ProjectId, kind: EffectKind) -> Option<Turn> {
         let now = Instant::now();
         let mut paces = self.locked();
         let pace = paces.get_mut(project)?;
         let lane = lane(kind);
-        if pace.has_waiting(lane) || !pace.has_room(lane, kind == EffectKind::CreateSession, now) {
-            pace.leave(lane, now);
+        if pace.goes_behind(lane, takes_further(kind))
+            || !pace.has_room(lane, kind == EffectKind::CreateSession, now)
+        {
+            pace.leave(lane, takes_further(kind), now);
             return None;
         }
         Some(Turn { project: project.clone(), lane, at: pace.take(lane, now) })
     }
 
-    /// A place among the `most` that wait in this process for those under way, unless others wait already.
+    /// A place among the `most` that wait in this process for those under way, unless it goes behind others
+    /// that wait already.
     pub(super) fn try_queue(
         self: &Arc<Self>,
         project: &ProjectId,
@@ -111,17 +114,26 @@ impl Paces {
         let pace = paces.get_mut(project)?;
         let lane = lane(kind);
         let now = Instant::now();
-        if pace.has_waiting(lane) || !pace.queue(lane, most, now) {
-            pace.leave(lane, now);
+        if pace.goes_behind(lane, takes_further(kind)) || !pace.queue(lane, most, now) {
+            pace.leave(lane, takes_further(kind), now);
             return None;
         }
         Some(Queued { paces: Some(Arc::clone(self)), project: project.clone(), lane })
     }
 
-    /// A call was left to wait in the database: what comes later must not overtake it.
+    /// A call was left to wait in the database: what comes later goes behind it, see [`Pace::goes_behind`].
     pub(super) fn leave(&self, project: &ProjectId, kind: EffectKind) {
         if let Some(pace) = self.locked().get_mut(project) {
-            pace.leave(lane(kind), Instant::now());
+            pace.leave(lane(kind), takes_further(kind), Instant::now());
+        }
+    }
+
+    /// A claimed call goes back to the database.
+    pub(super) fn goes_back(&self, project: &ProjectId, kind: EffectKind) {
+        if takes_further(kind)
+            && let Some(pace) = self.locked().get_mut(project)
+        {
+            pace.further_left();
         }
     }
 
@@ -140,6 +152,10 @@ impl Paces {
             let count = claimed.iter().filter(mine).count();
             let all = count < of.most && claimed.len() < limit && of.which != Which::HarmlessCalls;
             pace.looked(which, all, now);
+            if which == Lane::Calls {
+                let further = claimed.iter().filter(mine).any(|effect| takes_further(effect.kind));
+                pace.claimed_calls(count, further, all);
+            }
         }
     }
 
@@ -211,6 +227,14 @@ impl Paces {
 async fn sleep_until(at: Instant) {
     if at > Instant::now() {
         tokio::time::sleep_until(at.into()).await;
+    }
+}
+
+/// Whether this call takes a payout further that has begun already.
+fn takes_further(kind: EffectKind) -> bool {
+    match kind {
+        EffectKind::StartPayout | EffectKind::Confirm | EffectKind::Cancel => true,
+        EffectKind::CreateSession | EffectKind::ReadStatus => false,
     }
 }
 

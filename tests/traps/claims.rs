@@ -142,7 +142,8 @@ async fn reads_wait_for_calls_that_move_something_on() {
     assert_eq!((first[0].kind, second[0].kind), (EffectKind::Confirm, EffectKind::ReadStatus));
 }
 
-/// Behind a backlog most of what is claimed is the newest; before there is one, the oldest goes first.
+/// Behind a backlog some of what is claimed is the newest, and most of it where calls that take a payout
+/// further wait as well; before there is one, the oldest goes first.
 #[tokio::test]
 async fn a_backlog_keeps_nobody_waiting_who_comes_behind_it() {
     let database = Database::fresh().await;
@@ -152,12 +153,12 @@ async fn a_backlog_keeps_nobody_waiting_who_comes_behind_it() {
     }
     let mut all: Vec<i64> =
         sqlx::query_scalar("SELECT id FROM effects ORDER BY run_at").fetch_all(&database.pool).await.unwrap();
-    let claim = async |seconds: f64, most: usize| {
+    let claim = async |seconds: f64, most: usize, narrow: bool, round: u32| {
         let waiting = "UPDATE effects SET fence = 0, lease_until = NULL, run_at = now()
             - make_interval(secs => $1) + make_interval(secs => (id - (SELECT max(id) FROM effects)) / 1e3)";
         sqlx::query(waiting).bind(seconds).execute(&database.pool).await.unwrap();
         let mut tx = database.pool.begin().await.unwrap();
-        let lanes = lanes().map(|lane| Lane { most, ..lane });
+        let lanes = lanes().map(|lane| Lane { most, narrow, round, ..lane });
         let claimed = effects::claim(&mut tx, 1_000, Duration::from_secs(60), &lanes).await.unwrap();
         tx.commit().await.unwrap();
         let mut ids: Vec<i64> = claimed.iter().map(|effect| effect.claim.id).collect();
@@ -165,9 +166,17 @@ async fn a_backlog_keeps_nobody_waiting_who_comes_behind_it() {
         ids
     };
     all.sort_unstable();
-    assert_eq!(claim(1.0, 6).await, all[..6], "nobody has waited for long");
-    let [oldest, newest] = [&all[..2], &all[16..]];
-    assert_eq!(claim(6.0, 6).await, [oldest, newest].concat());
-    assert_eq!(claim(6.0, 1).await, all[..1], "the one call that may be made is the oldest");
-    assert_eq!(claim(6.0, 50).await, all, "each once");
+    for (narrow, of_four) in [(true, 3), (false, 1)] {
+        assert_eq!(claim(1.0, 6, narrow, 3).await, all[..6], "nobody has waited for long");
+        let expected = [&all[..8 - 2 * of_four], &all[20 - 2 * of_four..]].concat();
+        assert_eq!(claim(6.0, 8, narrow, 0).await, expected, "narrow: {narrow}");
+        let mut newest = 0;
+        for round in 0..4 {
+            let one = claim(6.0, 1, narrow, round).await;
+            assert!(one == all[..1] || one == all[19..], "the oldest or the newest");
+            newest += usize::from(one == all[19..]);
+        }
+        assert_eq!(newest, of_four, "also where there is one call at a time");
+        assert_eq!(claim(6.0, 50, narrow, 0).await, all, "each once");
+    }
 }

@@ -273,6 +273,28 @@ async fn what_waits_in_the_database_is_not_starved_by_what_is_handed_over() {
     assert_eq!(fence, 1, "the oldest was claimed");
 }
 
+/// What has begun need not wait behind all that has not, unless Pike is called at a rate.
+#[tokio::test]
+async fn what_takes_a_payout_further_does_not_wait_behind_a_backlog() {
+    for (calls_per_second, goes_ahead) in [(0, true), (1_000, false)] {
+        let database = Database::fresh().await;
+        let engine = database.engine(rules(None)).await;
+        for _ in 0..3 {
+            engine.create(order("user-1")).await.unwrap();
+        }
+        let declines = Conduct::Say(answer("400 Bad Request", DECLINED));
+        let (worker, _peer) =
+            waiting_worker(&database, &engine, declines, (1, A_MINUTE), calls_per_second).await;
+        let may = |kind| worker.place(&project(), kind).is_some();
+        assert!(may(EffectKind::CreateSession) && may(EffectKind::StartPayout), "nobody is known to wait");
+        assert_eq!(worker.start_some().await.unwrap(), 1, "two are left");
+        assert!(!may(EffectKind::CreateSession));
+        for further in [EffectKind::StartPayout, EffectKind::Confirm, EffectKind::Cancel] {
+            assert_eq!(may(further), goes_ahead, "{further:?} at {calls_per_second} a second");
+        }
+    }
+}
+
 /// Who delivers notifications when nobody does.
 struct Nobody;
 

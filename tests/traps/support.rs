@@ -187,7 +187,13 @@ impl Database {
 
 /// Everything that the project may do.
 pub fn lanes() -> [Lane; 2] {
-    [Which::Calls, Which::Reads].map(|which| Lane { project: project(), which, most: 1_000 })
+    [Which::Calls, Which::Reads].map(|which| Lane {
+        project: project(),
+        which,
+        most: 1_000,
+        narrow: false,
+        round: 0,
+    })
 }
 
 pub fn engine_on(pool: PgPool, rules: RuleSet) -> Engine {

@@ -174,13 +174,56 @@ fn whoever_waits_in_a_lane_is_known_until_a_round_has_taken_all() {
     let now = Instant::now();
     let mut pace = Pace::new(settings());
     assert!(!pace.has_waiting(Lane::Calls));
-    pace.leave(Lane::Calls, now);
+    pace.leave(Lane::Calls, false, now);
     assert!(pace.has_waiting(Lane::Calls) && !pace.has_waiting(Lane::Reads));
     pace.looked(Lane::Calls, false, now);
     assert!(pace.has_waiting(Lane::Calls), "it could not take all");
-    pace.leave(Lane::Reads, now);
+    pace.leave(Lane::Reads, false, now);
     pace.looked(Lane::Calls, true, now);
     assert!(!pace.has_waiting(Lane::Calls) && pace.has_waiting(Lane::Reads));
+}
+
+/// A payout that has begun does not wait behind all that have not, unless each call's turn is counted.
+#[test]
+fn what_takes_a_payout_further_goes_behind_others_in_a_narrow_lane_only() {
+    let now = Instant::now();
+    let at_a_rate = PaceSettings { calls_per_second: 10, ..settings() };
+    for (settings, narrow) in [(settings(), false), (at_a_rate, true)] {
+        let mut pace = Pace::new(settings);
+        assert!(
+            !pace.goes_behind(Lane::Calls, true) && !pace.goes_behind(Lane::Calls, false),
+            "nobody waits"
+        );
+        pace.leave(Lane::Calls, false, now);
+        assert!(pace.goes_behind(Lane::Calls, false), "what begins");
+        assert_eq!(pace.goes_behind(Lane::Calls, true), narrow);
+        call(&mut pace, Lane::Calls, Condition::Ill, now);
+        assert!(pace.goes_behind(Lane::Calls, true), "Pike is in trouble");
+    }
+}
+
+/// Those that were left in the middle of their course get the larger share until a round meets none of them.
+#[test]
+fn whether_such_wait_that_have_begun_is_known_from_what_rounds_claim() {
+    let now = Instant::now();
+    let mut pace = Pace::new(settings());
+    assert!(pace.further_wait(), "somebody before us may have left some");
+    pace.claimed_calls(ENOUGH - 1, false, false);
+    assert!(pace.further_wait(), "too few to tell");
+    pace.claimed_calls(ENOUGH, false, false);
+    assert!(!pace.further_wait());
+    pace.leave(Lane::Calls, false, now);
+    assert!(!pace.further_wait(), "one that has not begun");
+    pace.leave(Lane::Calls, true, now);
+    assert!(pace.further_wait());
+    pace.claimed_calls(1, false, true);
+    assert!(!pace.further_wait(), "all were taken");
+    pace.further_left();
+    pace.claimed_calls(ENOUGH, true, false);
+    assert!(pace.further_wait(), "there may be more");
+    pace.claimed_calls(ENOUGH, false, false);
+    call(&mut pace, Lane::Calls, Condition::Ill, now);
+    assert!(pace.further_wait(), "they all wait there while Pike is in trouble");
 }
 
 /// What is being written while a round looks is not overtaken while order matters most.
@@ -189,7 +232,7 @@ fn a_narrow_lane_waits_for_what_a_round_could_not_see() {
     let now = Instant::now();
     let mut pace = Pace::new(settings());
     call(&mut pace, Lane::Calls, Condition::AsksToWait(ms(10)), now);
-    pace.leave(Lane::Calls, now);
+    pace.leave(Lane::Calls, false, now);
     pace.looked(Lane::Calls, true, now + ms(5));
     assert!(pace.has_waiting(Lane::Calls));
     pace.looked(Lane::Calls, true, now + ms(1000));
