@@ -78,7 +78,9 @@ impl Checker {
     /// # Errors
     /// Database errors; the next turn begins where this one got to.
     pub async fn round(&self) -> Result<usize, EngineError> {
-        self.rests.until_due().await;
+        if !self.rests.until_due().await {
+            return Ok(0);
+        }
         let looked = self.run_once().await;
         if looked.is_err() {
             metrics::counter!("payoutd_checker_failures_total").increment(1);

@@ -61,11 +61,11 @@ impl Rests {
     }
 
     /// Waits until the next turn is due, if the last one was ours: it remembers what it need not look at
-    /// again, and nobody else does.
-    pub(super) async fn until_due(&self) {
+    /// again, and nobody else does. False if there is to be none.
+    pub(super) async fn until_due(&self) -> bool {
         let since = self.locked().map(|times| times.turn.elapsed());
         let left = since.map_or(Duration::ZERO, |since| self.every.saturating_sub(since));
-        self.sleep(left).await;
+        self.sleep(left).await
     }
 
     /// False if it is told to stop.
@@ -111,10 +111,11 @@ mod tests {
     async fn who_is_to_stop_does_not_rest() {
         let (stop, hour) = (CancellationToken::new(), Duration::from_secs(3_600));
         let rests = Rests::new(hour, stop.clone());
-        rests.until_due().await;
+        assert!(rests.until_due().await, "its first turn is due");
         rests.begin();
         assert!(rests.rest().await, "it goes on");
-        tokio::join!(rests.until_due(), async { stop.cancel() });
+        let (due, ()) = tokio::join!(rests.until_due(), async { stop.cancel() });
+        assert!(!due, "it waits for no turn either");
         assert!(!rests.rest().await && rests.is_stopped());
     }
 }
