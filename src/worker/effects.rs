@@ -288,7 +288,7 @@ impl Effects {
             // It may have been sent, and put back it would look as if not: its lease ends by itself.
             return;
         }
-        self.paces.goes_back(&effect.project, effect.kind);
+        self.paces.goes_back(&effect.project, effect.kind, Duration::ZERO);
         let mut pause = PUT_BACK_AGAIN;
         for left in (0..PUT_BACK_TRIES).rev() {
             let back = async {
@@ -308,8 +308,8 @@ impl Effects {
     }
 
     async fn give_back(&self, effect: &Claimed, why: &str) {
-        self.paces.goes_back(&effect.project, effect.kind);
         let after = backoff::pause(self.settings.retry_first, self.settings.retry_longest, effect.not_sent);
+        self.paces.goes_back(&effect.project, effect.kind, after);
         tracing::warn!(payout = %effect.payout, kind = label(effect.kind), why, retry_in = ?after,
             "a request did not get through and is made again");
         let back = async {

@@ -148,6 +148,8 @@ pub(super) struct Pace {
     reads_wait: bool,
     /// Whether calls that take a payout further are among them, or may be: those of others are not known.
     further_wait: bool,
+    /// When the last of these was left there, or may be called again.
+    further_at: Option<Instant>,
     round: u32,
     /// When the last one was left there.
     left_at: Option<Instant>,
@@ -168,6 +170,7 @@ impl Pace {
             calls_wait: false,
             reads_wait: false,
             further_wait: true,
+            further_at: None,
             round: 0,
             left_at: None,
             quiet_until: None,
@@ -246,7 +249,9 @@ impl Pace {
     /// A call was left to wait there; it may be committed only after the next round has looked.
     pub(super) fn leave(&mut self, lane: Lane, further: bool, now: Instant) {
         self.waits(lane, true);
-        self.further_wait |= further;
+        if further {
+            self.further_left(now);
+        }
         self.left_at = Some(now);
     }
 
@@ -258,9 +263,10 @@ impl Pace {
         self.waits(lane, !took_all || (unseen && self.is_narrow(lane)));
     }
 
-    /// A call that takes a payout further went back there.
-    pub(super) fn further_left(&mut self) {
+    /// A call that takes a payout further went back there, and may be claimed from this moment on.
+    pub(super) fn further_left(&mut self, at: Instant) {
         self.further_wait = true;
+        later(&mut self.further_at, at);
     }
 
     /// A round of claiming begins: its number.
@@ -270,9 +276,11 @@ impl Pace {
     }
 
     /// A round has claimed so many calls, and such that take a payout further among them or not: if none of
-    /// several was such a one, none is known to wait.
-    pub(super) fn claimed_calls(&mut self, count: usize, further: bool, took_all: bool) {
-        self.further_wait = further || (self.further_wait && !took_all && count < ENOUGH);
+    /// several was such a one, none is known to wait, but for one that the round could not see yet.
+    pub(super) fn claimed_calls(&mut self, count: usize, further: bool, took_all: bool, now: Instant) {
+        let unseen = self.further_at.is_some_and(|at| now < at + UNSEEN);
+        let untold = self.further_wait && !took_all && count < ENOUGH;
+        self.further_wait = further || unseen || untold;
     }
 
     /// Whether calls that take a payout further wait in the database, as far as is known: each has its turn

@@ -10,7 +10,7 @@ use crate::{
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 pub(super) struct Paces(Mutex<BTreeMap<ProjectId, Pace>>);
@@ -39,7 +39,8 @@ impl Queued {
         let now = Instant::now();
         let at = pace.leave_queue(self.lane, now);
         if at.is_none() {
-            pace.leave(self.lane, self.lane == Lane::Calls, now);
+            // Of which kind it is, is told by whoever puts it back.
+            pace.leave(self.lane, false, now);
         }
         Some(Turn { project: self.project.clone(), lane: self.lane, at: at? })
     }
@@ -128,12 +129,12 @@ impl Paces {
         }
     }
 
-    /// A claimed call goes back to the database.
-    pub(super) fn goes_back(&self, project: &ProjectId, kind: EffectKind) {
+    /// A claimed call goes back to the database, for so long at least.
+    pub(super) fn goes_back(&self, project: &ProjectId, kind: EffectKind, pause: Duration) {
         if takes_further(kind)
             && let Some(pace) = self.locked().get_mut(project)
         {
-            pace.further_left();
+            pace.further_left(Instant::now() + pause);
         }
     }
 
@@ -154,7 +155,7 @@ impl Paces {
             pace.looked(which, all, now);
             if which == Lane::Calls {
                 let further = claimed.iter().filter(mine).any(|effect| takes_further(effect.kind));
-                pace.claimed_calls(count, further, all);
+                pace.claimed_calls(count, further, all, now);
             }
         }
     }

@@ -205,24 +205,29 @@ fn what_takes_a_payout_further_goes_behind_others_in_a_narrow_lane_only() {
 /// Those that were left in the middle of their course get the larger share until a round meets none of them.
 #[test]
 fn whether_such_wait_that_have_begun_is_known_from_what_rounds_claim() {
-    let now = Instant::now();
+    let start = Instant::now();
     let mut pace = Pace::new(settings());
     assert!(pace.further_wait(), "somebody before us may have left some");
-    pace.claimed_calls(ENOUGH - 1, false, false);
+    pace.claimed_calls(ENOUGH - 1, false, false, start);
     assert!(pace.further_wait(), "too few to tell");
-    pace.claimed_calls(ENOUGH, false, false);
+    pace.claimed_calls(ENOUGH, false, false, start);
     assert!(!pace.further_wait());
-    pace.leave(Lane::Calls, false, now);
+    pace.leave(Lane::Calls, false, start);
     assert!(!pace.further_wait(), "one that has not begun");
-    pace.leave(Lane::Calls, true, now);
-    assert!(pace.further_wait());
-    pace.claimed_calls(1, false, true);
+    pace.leave(Lane::Calls, true, start);
+    pace.claimed_calls(ENOUGH, false, true, start + ms(500));
+    assert!(pace.further_wait(), "the round may not have seen it");
+    pace.claimed_calls(1, false, true, start + UNSEEN);
     assert!(!pace.further_wait(), "all were taken");
-    pace.further_left();
-    pace.claimed_calls(ENOUGH, true, false);
+    pace.further_left(start + ms(5_000));
+    pace.claimed_calls(ENOUGH, false, true, start + ms(4_000));
+    assert!(pace.further_wait(), "nobody can have claimed it yet");
+    let later = start + ms(5_000) + UNSEEN;
+    pace.claimed_calls(ENOUGH, true, false, later);
     assert!(pace.further_wait(), "there may be more");
-    pace.claimed_calls(ENOUGH, false, false);
-    call(&mut pace, Lane::Calls, Condition::Ill, now);
+    pace.claimed_calls(ENOUGH, false, false, later);
+    assert!(!pace.further_wait());
+    call(&mut pace, Lane::Calls, Condition::Ill, later);
     assert!(pace.further_wait(), "they all wait there while Pike is in trouble");
 }
 
